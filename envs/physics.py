@@ -1,0 +1,45 @@
+"""The simulated world behind one protocol: a pure step of N humanoids, whichever engine computes it."""
+
+from typing import Protocol
+
+import jax
+from flax import struct
+
+from imdy_jax.humanoid import Humanoid
+
+
+@struct.dataclass
+class PhysicsState:
+    """Everything the engine carries from step to step, for N humanoids (SMPL's joint order, see humanoid.Humanoid)."""
+
+    q: jax.Array  # (N, 99)
+    v: jax.Array  # (N, 75)
+    warmstart: jax.Array  # (N, 75) the constraint solver's last acceleration: part of the state for exact replay
+
+
+@struct.dataclass
+class Substeps:
+    """What happened within one control step, per physics substep; S substeps, world axes unless said."""
+
+    v: jax.Array  # (N, S, 75) velocity after each substep
+    torque: jax.Array  # (N, S, 23, 3) N·m net torque across each joint, child axes, implicit damping part included
+    wrench: jax.Array  # (N, S, 24, 6) contact force (N), then moment (N·m) about the segment's joint, on the segment
+    clipped: jax.Array  # (N, S, 23) bool, the net torque exceeded the joint's effort limit
+    converged: jax.Array  # (N, S) bool, the constraint solver met its tolerance
+
+
+class Physics(Protocol):
+    """N humanoids on a floor at z = 0 under stable PD; step is pure and may be called inside jit."""
+
+    num_envs: int
+    timestep: float  # s, of one substep
+    substeps: int  # per control step
+    humanoid: Humanoid  # leaves stacked (N, ...)
+
+    def reset(self, q: jax.Array, v: jax.Array) -> PhysicsState:
+        """State at q (N, 99), v (N, 75) with a cold constraint solver."""
+        ...
+
+    def step(self, state: PhysicsState, target: jax.Array) -> tuple[PhysicsState, Substeps]:
+        """Hold the PD target (N, 23, 4), child in parent, for one control step."""
+        ...

@@ -1,0 +1,32 @@
+"""Clip: one recorded motion, before it meets a body."""
+
+import jax
+from flax import struct
+
+
+@struct.dataclass
+class Clip:
+    """A motion sampled at a fixed rate. World: z up, right-handed, metres.
+
+    Joint rotations are SMPL's: quaternions (w first) of each joint in its parent's rest axes, the root's in the world.
+    """
+
+    rotations: jax.Array  # (T, 24, 4)
+    translation: jax.Array  # (T, 3) SMPL `trans`: the pelvis joint is at translation + joints[0] of the body
+    fps: float = struct.field(pytree_node=False)
+    name: str = struct.field(pytree_node=False)  # unique within a set: file stem or procedural name
+    source: str = struct.field(pytree_node=False)  # path of the file, or "procedural"
+    digest: str = struct.field(pytree_node=False)  # sha256 of the source file's bytes or of the procedural parameters
+    sex: str = struct.field(pytree_node=False, default="neutral")
+    betas: tuple[float, ...] = struct.field(pytree_node=False, default=())
+    # Hip–knee–ankle length of the person recorded, m: a translation scales with it when another body plays the clip.
+    leg_length: float = struct.field(pytree_node=False, default=0.78)
+
+    @property
+    def num_frames(self) -> int:
+        return int(self.rotations.shape[0])
+
+    @property
+    def duration(self) -> float:
+        """Seconds between the first and the last frame."""
+        return (self.num_frames - 1) / self.fps
