@@ -23,7 +23,8 @@ class Substeps:
 
     v: jax.Array  # (N, S, 75) velocity after each substep
     torque: jax.Array  # (N, S, 23, 3) N·m net torque across each joint, child axes, implicit damping part included
-    wrench: jax.Array  # (N, S, 24, 6) contact force (N), then moment (N·m) about the segment's joint, on the segment
+    wrench: jax.Array | None  # (N, S, 24, 6) contact force (N), then moment (N·m) about the segment's joint, on the
+    # segment; None unless the engine was asked to record
     clipped: jax.Array  # (N, S, 23) bool, the net torque exceeded the joint's effort limit
     converged: jax.Array  # (N, S) bool, the constraint solver met its tolerance
 

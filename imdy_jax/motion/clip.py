@@ -1,7 +1,10 @@
 """Clip: one recorded motion, before it meets a body."""
 
 import jax
+import jax.numpy as jnp
 from flax import struct
+
+from imdy_jax.body.person import Body
 
 
 @struct.dataclass
@@ -30,3 +33,9 @@ class Clip:
     def duration(self) -> float:
         """Seconds between the first and the last frame."""
         return (self.num_frames - 1) / self.fps
+
+
+def generalized_positions(clip: Clip, body: Body) -> jax.Array:
+    """The clip as humanoid coordinates q (T, 99) of the person `body`."""
+    position = jnp.asarray(clip.translation) + body.joints[0]
+    return jnp.concatenate([position, jnp.asarray(clip.rotations).reshape(clip.num_frames, -1)], axis=-1)

@@ -1,0 +1,1 @@
+"""The simulated world: physics engines and the imitation task in them."""

@@ -1,0 +1,143 @@
+"""The simulated world on the CPU: MuJoCo's own C engine, stepping the whole batch on a pool of threads."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import mujoco.batch
+import numpy as np
+
+from envs.effort import exceeds_effort, limit_target
+from envs.physics import PhysicsState, Substeps
+from imdy_jax.humanoid import Humanoid
+from imdy_jax.mjcf import TO_MUJOCO, TO_SMPL, build_model
+from imdy_jax.skeleton import NUM_BODIES, NUM_JOINTS, NUM_Q, NUM_V
+
+
+class _Outcome(NamedTuple):
+    """One control step of the engine, in SMPL's order."""
+
+    q: np.ndarray  # (N, 99)
+    v: np.ndarray  # (N, S, 75)
+    warmstart: np.ndarray  # (N, 75)
+    torque: np.ndarray  # (N, S, 23, 3)
+    wrench: np.ndarray | None  # (N, S, 24, 6)
+    converged: np.ndarray  # (N, S) bool
+
+
+class CPhysics:
+    """Physics (see envs.physics) by `mujoco.batch.Batch`; the engine computes in float64 whatever the state's dtype.
+
+    Args:
+      humanoids: N subjects, leaves stacked (N, ...).
+      substeps: physics substeps per control step.
+      control_hz: control steps per second.
+      record: also return the contact wrenches; costs a few per cent.
+      threads: of the engine's pool, 0 for all CPUs.
+
+    jit sees a pure function of (state, target); the same arguments give the same bits.
+    """
+
+    def __init__(self, humanoids: Humanoid, substeps: int = 2, control_hz: float = 30.0, record: bool = False,
+                 threads: int = 0):  # fmt: skip
+        self.humanoid = humanoids
+        self.num_envs = humanoids.mass.shape[0]
+        self.substeps = substeps
+        self.timestep = 1.0 / (control_hz * substeps)
+        self.record = record
+        models, subject = distinct_models(humanoids, self.timestep)
+        if not record:
+            for model in models:
+                model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR
+        self._batch = mujoco.batch.Batch(models[0], self.num_envs, threads)
+        _expand_differences(self._batch, models, subject)
+        self._target = self._batch.expand("qpos_spring")
+        self._state = {name: self._batch.bind(name) for name in ("qpos", "qvel", "qacc_warmstart", "time")}
+        self._armature = np.stack([model.dof_armature for model in models])[subject][:, None]
+
+    def reset(self, q: jax.Array, v: jax.Array) -> PhysicsState:
+        """State at q (N, 99), v (N, 75) with a cold constraint solver."""
+        return PhysicsState(q=q, v=v, warmstart=jnp.zeros_like(v))
+
+    def step(self, state: PhysicsState, target: jax.Array) -> tuple[PhysicsState, Substeps]:
+        """Hold the PD target (N, 23, 4), child in parent, for one control step."""
+        target = jax.vmap(limit_target)(self.humanoid, state.q, target)
+        out = jax.pure_callback(self._step, self._outcome_shapes(state.q.dtype), *_leaves(state), target)
+        after = PhysicsState(q=out.q, v=out.v[:, -1], warmstart=out.warmstart)
+        clipped = jax.vmap(exceeds_effort)(self.humanoid, out.torque)
+        return after, Substeps(out.v, out.torque, out.wrench, clipped, out.converged)
+
+    def _outcome_shapes(self, dtype: jnp.dtype) -> _Outcome:
+        def shape(*dims: int, dtype: jnp.dtype = dtype) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((self.num_envs, *dims), dtype)
+
+        return _Outcome(
+            q=shape(NUM_Q),
+            v=shape(self.substeps, NUM_V),
+            warmstart=shape(NUM_V),
+            torque=shape(self.substeps, NUM_JOINTS, 3),
+            wrench=shape(self.substeps, NUM_BODIES, 6) if self.record else None,
+            converged=shape(self.substeps, dtype=jnp.dtype(bool)),
+        )
+
+    def _step(self, q: jax.Array, v: jax.Array, warmstart: jax.Array, target: jax.Array) -> _Outcome:
+        """One control step of the engine; arrays in SMPL's order go in and come out."""
+        q, v, warmstart, target = (np.asarray(x) for x in (q, v, warmstart, target))
+        self._state["qpos"][:] = q[:, TO_MUJOCO.qpos_index]
+        self._state["qvel"][:] = v[:, TO_MUJOCO.dof_index]
+        self._state["qacc_warmstart"][:] = warmstart[:, TO_MUJOCO.dof_index]
+        self._state["time"][:] = 0.0
+        self._target[:, 7:] = target.reshape(len(q), -1)[:, TO_MUJOCO.qpos_index[7:] - 7]
+        v0 = self._state["qvel"].copy()
+        fields = ["qvel", "qfrc_passive", "solver_niter", mujoco.mjtState.mjSTATE_TIME]
+        fields += ["cfrc_ext", "xpos", "subtree_com"] if self.record else []
+        log = self._batch.rollout(self.substeps, record=fields)
+        v1 = log["qvel"]
+        acceleration = np.diff(v1, axis=1, prepend=v0[:, None]) / self.timestep
+        # The rotor's inertia and the stable-PD part of the spring are torques across the joint.
+        force = (log["qfrc_passive"] - self._armature * acceleration)[..., TO_SMPL.dof_index]
+        # A simulation that diverged stops stepping, and its clock with it.
+        stepped = log[mujoco.mjtState.mjSTATE_TIME][..., 0] > (np.arange(self.substeps) + 0.5) * self.timestep
+        outcome = _Outcome(
+            q=self._state["qpos"][:, TO_SMPL.qpos_index],
+            v=v1[..., TO_SMPL.dof_index],
+            warmstart=self._state["qacc_warmstart"][:, TO_SMPL.dof_index],
+            torque=force[..., 6:].reshape(*force.shape[:2], NUM_JOINTS, 3),
+            wrench=_body_wrench(log["cfrc_ext"], log["xpos"], log["subtree_com"]) if self.record else None,
+            converged=(log["solver_niter"][..., 0] < self._batch.model.opt.iterations) & stepped,
+        )
+        return jax.tree.map(lambda x: x if x.dtype == bool else x.astype(q.dtype), outcome)
+
+
+def distinct_models(humanoids: Humanoid, timestep: float) -> tuple[list[mujoco.MjModel], np.ndarray]:
+    """A MuJoCo model for each distinct subject among N, and the index (N,) of each environment's subject."""
+    leaves = [np.asarray(leaf, np.float64) for leaf in _leaves(humanoids)]
+    rows = np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+    _, first, subject = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    models = [build_model(jax.tree.map(lambda leaf, i=i: leaf[i], humanoids), timestep) for i in first]
+    return models, subject.reshape(-1)
+
+
+def _expand_differences(batch: mujoco.batch.Batch, models: list[mujoco.MjModel], subject: np.ndarray) -> None:
+    """Give each simulation its subject's values of every model field that is not the same for all subjects."""
+    for name in sorted(mujoco.batch.MODEL_FIELDS):
+        if name.startswith("opt."):
+            continue
+        values = [np.asarray(getattr(model, name)) for model in models]
+        if any(not np.array_equal(values[0], value) for value in values[1:]):
+            batch.expand(name)[:] = np.stack(values)[subject]
+
+
+def _body_wrench(cfrc_ext: np.ndarray, xpos: np.ndarray, subtree_com: np.ndarray) -> np.ndarray:
+    """Contact wrench (..., 24, 6) in SMPL's order, force and then moment about the segment's own joint.
+
+    The engine gives moment and force about the centre of mass of the whole tree.
+    """
+    moment, force = cfrc_ext[..., 1:, :3], cfrc_ext[..., 1:, 3:]
+    arm = xpos[..., 1:, :] - subtree_com[..., 1:2, :]
+    return np.concatenate([force, moment - np.cross(arm, force)], axis=-1)[..., TO_SMPL.body_index, :]
+
+
+def _leaves(dataclass) -> list:
+    return [getattr(dataclass, name) for name in type(dataclass).__dataclass_fields__]

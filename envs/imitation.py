@@ -1,0 +1,173 @@
+"""The imitation task: reset and step of N humanoids, each following a clip. Orchestration only."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from envs.observation import OBSERVATION_SIZE, observe
+from envs.physics import Physics, PhysicsState
+from envs.reference import Bodies, ReferenceTable, body_state
+from envs.reward import RewardScales, RewardWeights, energy_term, imitation_terms, total
+from envs.effort import limit_target
+from envs.termination import diverged, strayed
+from imdy_jax import rotation
+from imdy_jax.imitation.environment import StepResult, Transition
+from imdy_jax.skeleton import NUM_JOINTS
+
+ACTION_SIZE = 3 * NUM_JOINTS
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """The imitation task. All three of the controller's aids off is the plain PD control of the paper."""
+
+    relative_target: bool = True  # the action turns the reference pose; off: it turns the rest pose
+    reference_velocity: bool = True  # the damper acts on the velocity error; off: on the velocity
+    feedforward: bool = True  # the reference's inverse-dynamics torque is added to the target
+    action_scale: float = 0.4  # rad of target rotation per unit of action, relative target
+    absolute_action_scale: float = 3.0  # the same without it: the action has to span the joint's whole range
+    stray_limit: float = 0.25  # m: training episodes end beyond it
+    failure_floor: float = 0.2  # share of the clip sampling that ignores how often a clip fails
+    failure_memory: float = 0.995  # per control step, of the failure rates behind the sampling
+    weights: RewardWeights = RewardWeights()
+    scales: RewardScales = RewardScales()
+
+
+@struct.dataclass
+class TaskState:
+    """N episodes under way."""
+
+    physics: PhysicsState
+    clip: jax.Array  # (N,) index into the reference table
+    frame: jax.Array  # (N,) frame of the clip that the humanoid is at
+    ends: jax.Array  # (C,) recent number of episodes that ended on each clip, fading
+    failures: jax.Array  # (C,) how many of them failed
+    key: jax.Array
+
+
+class ImitationEnv:
+    """Environment (imdy_jax.imitation.environment) over any Physics. clip_choices (N, K): the clips of each env."""
+
+    action_size = ACTION_SIZE
+    observation_size = OBSERVATION_SIZE
+
+    def __init__(
+        self, physics: Physics, table: ReferenceTable, config: TaskConfig, clip_choices: jax.Array | None = None
+    ):
+        self.physics, self.table, self.config = physics, table, config
+        self.num_envs = physics.num_envs
+        everything = jnp.broadcast_to(jnp.arange(table.num_clips), (self.num_envs, table.num_clips))
+        self.clip_choices = everything if clip_choices is None else jnp.asarray(clip_choices)
+
+    def reset(self, key: jax.Array) -> tuple[TaskState, jax.Array]:
+        """Random clips and random frames of them."""
+        key, draw = jax.random.split(key)
+        none = jnp.zeros(self.table.num_clips)
+        clip, frame = self._draw_starts(draw, none, none)
+        return self.start(clip, frame, key)
+
+    def start(self, clip: jax.Array, frame: jax.Array, key: jax.Array) -> tuple[TaskState, jax.Array]:
+        """Every humanoid in the pose and motion of its reference: clip (N,), frame (N,)."""
+        row = self.table.row(clip, frame)
+        physics = self.physics.reset(self.table.q[row], self.table.v[row])
+        none = jnp.zeros(self.table.num_clips)
+        observation = self._observe(self._reference(row), clip, frame)
+        return TaskState(physics, clip, frame, none, none, key), observation
+
+    def step(self, state: TaskState, action: jax.Array) -> StepResult:
+        """One control step towards the reference's next frame; finished episodes restart elsewhere."""
+        clip, frame = state.clip, state.frame + 1
+        before = state.physics
+        target = self.target(before.q, clip, frame, action)
+        after, substeps = self.physics.step(before, target)
+
+        broken = jax.vmap(diverged)(after.q, after.v)
+        bodies = jax.vmap(body_state)(self.physics.humanoid, after.q, after.v)
+        reference = self._reference(self.table.row(clip, frame))
+        terms = jax.vmap(imitation_terms, in_axes=(0, 0, None))(bodies, reference, self.config.scales)
+        terms["energy"] = jax.vmap(energy_term)(substeps.torque, _joint_velocity(substeps.v))
+        reward = total(terms, self.config.weights)
+        off = jax.vmap(strayed, in_axes=(0, 0, None))(bodies.position, reference.position, self.config.stray_limit)
+        terminated = off | broken
+        truncated = ~terminated & (frame >= self.table.length[clip] - 1)
+        final_observation = self._observe(bodies, clip, frame)
+
+        done = terminated | truncated
+        ends, failures = self._tally(state, done, terminated)
+        key, draw = jax.random.split(state.key)
+        new_clip, new_frame = self._draw_starts(draw, ends, failures)
+        next_clip, next_frame = jnp.where(done, new_clip, clip), jnp.where(done, new_frame, frame)
+        row = self.table.row(next_clip, next_frame)
+        fresh = self.physics.reset(self.table.q[row].astype(after.q.dtype), self.table.v[row].astype(after.q.dtype))
+        physics = _select(done, fresh, after)
+        observation = self._observe(_select(done, self._reference(row), bodies), next_clip, next_frame)
+        gap = jnp.mean(jnp.linalg.norm(bodies.position - reference.position, axis=-1), axis=-1)
+        return StepResult(
+            state=TaskState(physics, next_clip, next_frame, ends, failures, key),
+            observation=observation,
+            # A diverged state has no usable reward or observation; it is counted in `diverged` and ends the episode.
+            final_observation=jnp.where(broken[:, None], 0.0, final_observation),
+            reward=jnp.where(broken, 0.0, reward),
+            terms=terms | {"body_error": gap, "diverged": broken, "clipped": jnp.mean(substeps.clipped, axis=(1, 2))},
+            terminated=terminated,
+            truncated=truncated,
+            transition=Transition(
+                before.q, before.v, target, substeps, after.q, after.v, bodies.position, reference.position
+            ),
+        )
+
+    def target(self, q: jax.Array, clip: jax.Array, frame: jax.Array, action: jax.Array) -> jax.Array:
+        """PD target (N, 23, 4) for action (N, 69) at q: reference ∘ exp(feed-forward / kp) ∘ exp(scale · action)."""
+        config, humanoid = self.config, self.physics.humanoid
+        row = self.table.row(clip, frame)
+        offset = action.reshape(-1, NUM_JOINTS, 3).astype(q.dtype)
+        advance = jnp.zeros_like(offset)
+        if config.reference_velocity:
+            lag = humanoid.damping / humanoid.stiffness
+            advance = advance + lag[..., None] * _joint_velocity(self.table.v[row])
+        if config.feedforward:
+            advance = advance + self.table.feedforward[row] / humanoid.stiffness[..., None]
+        turn = rotation.exp(advance.astype(q.dtype))
+        if config.relative_target:
+            base = self.table.q[row][:, 7:].reshape(-1, NUM_JOINTS, 4).astype(q.dtype)
+            turn = rotation.multiply(rotation.multiply(base, turn), rotation.exp(config.action_scale * offset))
+        else:
+            turn = rotation.multiply(rotation.exp(config.absolute_action_scale * offset), turn)
+        return jax.vmap(limit_target)(humanoid, q, turn)
+
+    def _reference(self, row: jax.Array) -> Bodies:
+        return jax.tree.map(lambda x: x[row], self.table.bodies)
+
+    def _observe(self, bodies: Bodies, clip: jax.Array, frame: jax.Array) -> jax.Array:
+        ahead = self._reference(self.table.row(clip, frame + 1))
+        return jax.vmap(observe)(bodies, ahead, self.physics.humanoid.betas).astype(jnp.float32)
+
+    def _draw_starts(self, key: jax.Array, ends: jax.Array, failures: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Clips by recent failure rate over a floor, frames uniformly, leaving at least one step to go."""
+        which, when = jax.random.split(key)
+        rate = (failures + 1.0) / (ends + 1.0)
+        floor = self.config.failure_floor
+        choice = rate[self.clip_choices]
+        share = floor / choice.shape[1] + (1.0 - floor) * choice / jnp.sum(choice, axis=1, keepdims=True)
+        pick = jax.random.categorical(which, jnp.log(share), axis=1)
+        clip = jnp.take_along_axis(self.clip_choices, pick[:, None], axis=1)[:, 0]
+        room = jnp.maximum(self.table.length[clip] - 2, 1)
+        return clip, jnp.floor(jax.random.uniform(when, clip.shape) * room).astype(clip.dtype)
+
+    def _tally(self, state: TaskState, done: jax.Array, failed: jax.Array) -> tuple[jax.Array, jax.Array]:
+        fade = self.config.failure_memory
+        add = lambda count, event: (count * fade).at[state.clip].add(event.astype(count.dtype))  # noqa: E731
+        return add(state.ends, done), add(state.failures, failed)
+
+
+def _joint_velocity(v: jax.Array) -> jax.Array:
+    """Joint part of v (..., 75) as (..., 23, 3), rad/s, child axes."""
+    return v[..., 6:].reshape(*v.shape[:-1], NUM_JOINTS, 3)
+
+
+def _select(where: jax.Array, yes: PhysicsState | Bodies, no: PhysicsState | Bodies) -> PhysicsState | Bodies:
+    """Leaf-wise choice along the environment axis."""
+    pick = lambda a, b: jnp.where(where.reshape(-1, *([1] * (a.ndim - 1))), a, b)  # noqa: E731
+    return jax.tree.map(pick, yes, no)

@@ -1,0 +1,58 @@
+"""Reward as a dict of named terms; the weights and scales are PHC's (Luo et al. 2023)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from envs.reference import Bodies
+from imdy_jax import rotation
+
+
+class RewardWeights(NamedTuple):
+    """Weight of each term."""
+
+    position: float = 0.5
+    rotation: float = 0.3
+    linear: float = 0.1
+    angular: float = 0.1
+    energy: float = 0.0005
+
+
+class RewardScales(NamedTuple):
+    """Sharpness of each exponential: per m², rad², (m/s)² and (rad/s)²."""
+
+    position: float = 100.0
+    rotation: float = 10.0
+    linear: float = 0.1
+    angular: float = 0.1
+
+
+def imitation_terms(bodies: Bodies, reference: Bodies, scales: RewardScales) -> dict[str, jax.Array]:
+    """exp(−scale · mean square error over the 24 bodies) of position, rotation, linear and angular velocity."""
+    turn = rotation.between(bodies.rotation, reference.rotation)
+    error = {
+        "position": bodies.position - reference.position,
+        "rotation": turn,
+        "linear": bodies.linear - reference.linear,
+        "angular": bodies.angular - reference.angular,
+    }
+    return {name: jnp.exp(-getattr(scales, name) * _mean_square(x)) for name, x in error.items()}
+
+
+def energy_term(torque: jax.Array, joint_velocity: jax.Array) -> jax.Array:
+    """Mean over substeps of the power that crosses the joints, Σ|τ·ω|, W, with its sign as a cost.
+
+    torque and joint_velocity (S, 23, 3), both in child axes.
+    """
+    power = jnp.abs(jnp.sum(torque * joint_velocity, axis=-1))
+    return -jnp.mean(jnp.sum(power, axis=-1))
+
+
+def total(terms: dict[str, jax.Array], weights: RewardWeights) -> jax.Array:
+    """Weighted sum of the terms."""
+    return sum(getattr(weights, name) * value for name, value in terms.items())
+
+
+def _mean_square(x: jax.Array) -> jax.Array:
+    return jnp.mean(jnp.sum(x * x, axis=-1))

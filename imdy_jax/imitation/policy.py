@@ -1,0 +1,90 @@
+"""Actor, critic and the running normalisation of what they see."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+CLIP = 5.0  # normalised observations are cut off here (PHC)
+
+
+class Normalizer(NamedTuple):
+    """Running mean and variance of the observation, frozen while an iteration collects and learns."""
+
+    count: jax.Array  # ()
+    mean: jax.Array  # (O,)
+    variance: jax.Array  # (O,)
+
+
+def init_normalizer(size: int) -> Normalizer:
+    """Nothing seen yet: the identity."""
+    return Normalizer(jnp.zeros(()), jnp.zeros(size), jnp.ones(size))
+
+
+def normalize(normalizer: Normalizer, observation: jax.Array) -> jax.Array:
+    """Observation (..., O) in standard deviations from its running mean, within ±CLIP."""
+    scaled = (observation - normalizer.mean) * jax.lax.rsqrt(normalizer.variance + 1e-4)
+    return jnp.clip(scaled, -CLIP, CLIP)
+
+
+def update_normalizer(normalizer: Normalizer, observation: jax.Array) -> Normalizer:
+    """Normalizer that has also seen observation (..., O): Chan's parallel update of mean and variance."""
+    batch = observation.reshape(-1, observation.shape[-1])
+    count = float(batch.shape[0])
+    mean, variance = jnp.mean(batch, axis=0), jnp.var(batch, axis=0)
+    total = normalizer.count + count
+    shift = mean - normalizer.mean
+    spread = normalizer.variance * normalizer.count + variance * count
+    spread = spread + shift**2 * normalizer.count * count / total
+    return Normalizer(total, normalizer.mean + shift * count / total, spread / total)
+
+
+class MLP(nn.Module):
+    """Dense SiLU layers and a linear head that starts at zero: an untrained policy plays the bare reference."""
+
+    hidden: Sequence[int]
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for width in self.hidden:
+            x = nn.silu(nn.Dense(width, kernel_init=nn.initializers.orthogonal(jnp.sqrt(2.0)))(x))
+        return nn.Dense(self.outputs, kernel_init=nn.initializers.zeros)(x)
+
+
+class Policy(NamedTuple):
+    """A Gaussian policy of fixed spread and a value function, on normalised observations."""
+
+    actor: MLP
+    critic: MLP
+    spread: float  # standard deviation of the action
+
+    def init(self, key: jax.Array, observation_size: int) -> dict:
+        """Parameters of both networks."""
+        seen = jnp.zeros((1, observation_size))
+        one, two = jax.random.split(key)
+        return {"actor": self.actor.init(one, seen), "critic": self.critic.init(two, seen)}
+
+    def mean(self, params: dict, seen: jax.Array) -> jax.Array:
+        """Mean action (..., A) of normalised observations (..., O)."""
+        return self.actor.apply(params["actor"], seen)
+
+    def value(self, params: dict, seen: jax.Array) -> jax.Array:
+        """Value (...,) in units of the mean reward per step, of normalised observations (..., O)."""
+        return self.critic.apply(params["critic"], seen)[..., 0]
+
+    def log_ratio(self, mean: jax.Array, old_mean: jax.Array, action: jax.Array) -> jax.Array:
+        """log of π(action) over π_old(action); the spread is common to both, so only the means enter."""
+        square = (action - old_mean) ** 2 - (action - mean) ** 2
+        return jnp.sum(square, axis=-1) / (2.0 * self.spread**2)
+
+    def divergence(self, mean: jax.Array, old_mean: jax.Array) -> jax.Array:
+        """Kullback–Leibler divergence from the old policy (...,)."""
+        return jnp.sum((mean - old_mean) ** 2, axis=-1) / (2.0 * self.spread**2)
+
+
+def make_policy(hidden: Sequence[int], action_size: int, spread: float) -> Policy:
+    """Policy with separate actor and critic of the same widths."""
+    return Policy(MLP(tuple(hidden), action_size), MLP(tuple(hidden), 1), spread)

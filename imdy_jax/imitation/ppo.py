@@ -1,0 +1,176 @@
+"""Proximal policy optimisation (Schulman et al. 2017): one compiled iteration of collecting and learning.
+
+The learning rate follows the measured divergence of the policy from the one that collected: down by a step where
+a minibatch has moved it too far, up where it has hardly moved it.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from imdy_jax.imitation.environment import Environment
+from imdy_jax.imitation.gae import advantages
+from imdy_jax.imitation.policy import Normalizer, Policy, init_normalizer, normalize, update_normalizer
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Settings of the learner."""
+
+    hidden: tuple[int, ...] = (256, 256)
+    spread: float = 0.125  # standard deviation of the action
+    horizon: int = 24  # control steps per environment and iteration
+    minibatch: int = 2048
+    epochs: int = 4
+    discount: float = 0.97
+    trace: float = 0.95
+    clip: float = 0.2
+    learning_rate: float = 5e-4  # to begin with
+    min_learning_rate: float = 1e-5
+    max_learning_rate: float = 2e-3
+    divergence: float = 0.1  # target of the Kullback–Leibler divergence per iteration
+    critic_weight: float = 1.0
+    bound_weight: float = 1.0  # on the square of the mean action beyond ±1
+    gradient_norm: float = 1.0
+
+
+class LearnerState(NamedTuple):
+    """Everything that training carries from one iteration to the next."""
+
+    params: dict
+    optimizer: Any
+    learning_rate: jax.Array
+    normalizer: Normalizer
+    env: Any
+    observation: jax.Array
+    key: jax.Array
+
+
+class Batch(NamedTuple):
+    """Samples to learn from, leading axis the sample."""
+
+    seen: jax.Array
+    action: jax.Array
+    mean: jax.Array
+    advantage: jax.Array
+    value_target: jax.Array
+
+
+def init_learner(policy: Policy, env: Environment, config: PPOConfig, key: jax.Array) -> LearnerState:
+    """Fresh networks and fresh episodes."""
+    for_params, for_env, key = jax.random.split(key, 3)
+    params = policy.init(for_params, env.observation_size)
+    state, observation = env.reset(for_env)
+    rate = jnp.asarray(config.learning_rate, jnp.float32)
+    return LearnerState(
+        params, _adam(config).init(params), rate, init_normalizer(env.observation_size), state, observation, key
+    )
+
+
+def iterate(
+    policy: Policy, env: Environment, config: PPOConfig, learner: LearnerState
+) -> tuple[LearnerState, dict[str, jax.Array]]:
+    """Collect horizon steps with a frozen normaliser, learn from them, then let the normaliser see them. jit this."""
+    key, for_noise, for_order = jax.random.split(learner.key, 3)
+    noise = jax.random.split(for_noise, config.horizon)
+    (state, observation), steps = jax.lax.scan(
+        lambda carry, k: _collect(policy, env, learner, carry, k), (learner.env, learner.observation), noise
+    )
+    scale = 1.0 - config.discount  # values are kept in units of reward per step
+    advantage, value_target = advantages(
+        steps["reward"] * scale,
+        steps["value"],
+        steps["next_value"],
+        steps["terminated"],
+        steps["truncated"],
+        config.discount,
+        config.trace,
+    )
+    seen = normalize(learner.normalizer, steps["observation"])
+    batch = Batch(seen, steps["action"], steps["mean"], advantage, value_target)
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+    params, optimizer, rate, learned = _learn(policy, config, learner, flat, for_order)
+    normalizer = update_normalizer(learner.normalizer, steps["observation"])
+    metrics = _metrics(steps) | learned | {"learning_rate": rate}
+    return LearnerState(params, optimizer, rate, normalizer, state, observation, key), metrics
+
+
+def _collect(policy: Policy, env: Environment, learner: LearnerState, carry: tuple, key: jax.Array) -> tuple:
+    state, observation = carry
+    seen = normalize(learner.normalizer, observation)
+    mean = policy.mean(learner.params, seen)
+    action = mean + policy.spread * jax.random.normal(key, mean.shape)
+    result = env.step(state, action)
+    step = {
+        "observation": observation,
+        "action": action,
+        "mean": mean,
+        "value": policy.value(learner.params, seen),
+        "next_value": policy.value(learner.params, normalize(learner.normalizer, result.final_observation)),
+        "reward": result.reward.astype(jnp.float32),
+        "terminated": result.terminated,
+        "truncated": result.truncated,
+        "terms": result.terms,
+    }
+    return (result.state, result.observation), step
+
+
+def _learn(policy: Policy, config: PPOConfig, learner: LearnerState, batch: Batch, key: jax.Array) -> tuple:
+    """Epochs of shuffled minibatches; returns parameters, optimiser, learning rate and what was measured."""
+    size = batch.advantage.shape[0]
+    count = max(size // config.minibatch, 1)
+    per_batch = size // count
+    order = jnp.concatenate([jax.random.permutation(k, size)[: count * per_batch] for k in jax.random.split(key, config.epochs)])
+    adam = _adam(config)
+
+    def update(carry: tuple, rows: jax.Array) -> tuple:
+        params, optimizer, rate = carry
+        minibatch = jax.tree.map(lambda x: x[rows], batch)
+        grad, measured = jax.grad(_loss, argnums=2, has_aux=True)(policy, config, params, minibatch)
+        change, optimizer = adam.update(grad, optimizer, params)
+        params = optax.apply_updates(params, jax.tree.map(lambda x: -rate * x, change))
+        far, near = measured["divergence"] > 2 * config.divergence, measured["divergence"] < config.divergence / 2
+        rate = jnp.where(far, rate / 1.2, jnp.where(near, rate * 1.05, rate))
+        rate = jnp.clip(rate, config.min_learning_rate, config.max_learning_rate)
+        return (params, optimizer, rate), measured
+
+    start = (learner.params, learner.optimizer, learner.learning_rate)
+    (params, optimizer, rate), measured = jax.lax.scan(update, start, order.reshape(-1, per_batch))
+    return params, optimizer, rate, jax.tree.map(jnp.mean, measured) | {"last_divergence": measured["divergence"][-1]}
+
+
+def _loss(policy: Policy, config: PPOConfig, params: dict, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
+    mean = policy.mean(params, batch.seen)
+    ratio = jnp.exp(policy.log_ratio(mean, batch.mean, batch.action))
+    advantage = (batch.advantage - jnp.mean(batch.advantage)) / (jnp.std(batch.advantage) + 1e-8)
+    limited = jnp.clip(ratio, 1.0 - config.clip, 1.0 + config.clip)
+    actor = -jnp.mean(jnp.minimum(ratio * advantage, limited * advantage))
+    critic = jnp.mean((policy.value(params, batch.seen) - batch.value_target) ** 2)
+    bound = jnp.mean(jnp.sum(jnp.maximum(jnp.abs(mean) - 1.0, 0.0) ** 2, axis=-1))
+    measured = {
+        "actor_loss": actor,
+        "critic_loss": critic,
+        "bound_loss": bound,
+        "divergence": jnp.mean(policy.divergence(mean, batch.mean)),
+        "clipped_ratio": jnp.mean(jnp.abs(ratio - 1.0) > config.clip),
+    }
+    return actor + config.critic_weight * critic + config.bound_weight * bound, measured
+
+
+def _adam(config: PPOConfig) -> optax.GradientTransformation:
+    return optax.chain(optax.clip_by_global_norm(config.gradient_norm), optax.scale_by_adam(eps=1e-5))
+
+
+def _metrics(steps: dict[str, Any]) -> dict[str, jax.Array]:
+    """Means over the batch; the count of diverged simulations and the length of episodes are sums."""
+    terms = {name: jnp.mean(x.astype(jnp.float32)) for name, x in steps["terms"].items() if name != "diverged"}
+    ended = steps["terminated"] | steps["truncated"]
+    return terms | {
+        "reward": jnp.mean(steps["reward"]),
+        "failed_share": jnp.sum(steps["terminated"]) / jnp.maximum(jnp.sum(ended), 1),
+        "steps_per_failure": ended.size / jnp.maximum(jnp.sum(steps["terminated"]), 1),
+        "diverged": jnp.sum(steps["terms"]["diverged"]),
+    }

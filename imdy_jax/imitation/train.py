@@ -1,0 +1,108 @@
+"""Training loop: compiled iterations, with the host in between for the log, the clock and the checkpoints."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from imdy_jax.imitation.environment import Environment
+from imdy_jax.imitation.policy import Normalizer, Policy, init_normalizer, make_policy
+from imdy_jax.imitation.ppo import PPOConfig, init_learner, iterate
+from imdy_jax.report import Progress
+from imdy_jax.run import Checkpoints, MetricLog, RunFolder
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How long to train and what to keep."""
+
+    minutes: float = 10.0  # of training wall-clock, compiling and evaluating not counted
+    iterations: int = 1_000_000  # at most
+    checkpoint_every: int = 20  # iterations
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A policy ready to act."""
+
+    policy: Policy
+    params: dict
+    normalizer: Normalizer
+
+
+def train(
+    env: Environment,
+    config: TrainConfig,
+    run: RunFolder,
+    seed: int,
+    milestones: tuple[float, ...] = (),
+    on_milestone: Callable[[float, Trained, dict[str, Any]], None] = lambda minutes, trained, info: None,
+) -> Trained:
+    """Train, or go on with what the run folder holds, until the clock or the iterations run out.
+
+    At each milestone (minutes of training) on_milestone is called with the policy so far, the clock stopped.
+    Raises FloatingPointError if the networks stop being finite.
+    """
+    policy = make_policy(config.ppo.hidden, env.action_size, config.ppo.spread)
+    learner = jax.jit(partial(init_learner, policy, env, config.ppo))(jax.random.PRNGKey(seed))
+    checkpoints, deployed = Checkpoints(run.path / "checkpoints"), Checkpoints(run.path / "policy")
+    step, seconds = 0, 0.0
+    if checkpoints.latest_step() is not None:
+        learner, clock = checkpoints.restore(learner)
+        step, seconds = checkpoints.latest_step(), clock["seconds"]
+    log = MetricLog(run.path / "metrics.jsonl", resume_step=step if step else None)
+    compiled = jax.jit(partial(iterate, policy, env, config.ppo), donate_argnums=0).lower(learner).compile()
+    samples = env.num_envs * config.ppo.horizon
+
+    def save() -> None:
+        checkpoints.save(step, learner, {"seconds": seconds})
+        deployed.save(step, {"params": learner.params, "normalizer": learner.normalizer})
+
+    with Progress(round(config.minutes * 60), "training the imitator", "s", initial=round(seconds)) as progress:
+        while step < config.iterations and seconds < config.minutes * 60:
+            before = seconds
+            begun = time.monotonic()
+            learner, metrics = jax.block_until_ready(compiled(learner))
+            seconds += time.monotonic() - begun
+            step += 1
+            row = {name: float(value) for name, value in metrics.items()}
+            rate = samples / (seconds - before)
+            log.append(step, seconds=seconds, samples=step * samples, samples_per_second=rate, **row)
+            _check_finite(row, run, step)
+            progress.advance(
+                seconds - before, reward=row["reward"], error_mm=1e3 * row["body_error"], samples_per_s=rate
+            )
+            for minutes in milestones:
+                if before < minutes * 60 <= seconds:
+                    save()
+                    info = {"seconds": seconds, "samples": step * samples, "iteration": step}
+                    on_milestone(minutes, Trained(policy, learner.params, learner.normalizer), info)
+            if step % config.checkpoint_every == 0:
+                save()
+    save()
+    log.close()
+    return Trained(policy, learner.params, learner.normalizer)
+
+
+def load(run: RunFolder, config: TrainConfig, env: Environment) -> Trained:
+    """The newest policy of a run folder; raises ValueError where there is none."""
+    policy = make_policy(config.ppo.hidden, env.action_size, config.ppo.spread)
+    blank = policy.init(jax.random.PRNGKey(0), env.observation_size)
+    template = {"params": blank, "normalizer": init_normalizer(env.observation_size)}
+    kept, _ = Checkpoints(run.path / "policy").restore(template)
+    return Trained(policy, kept["params"], Normalizer(*kept["normalizer"]))
+
+
+def _check_finite(row: dict[str, float], run: RunFolder, step: int) -> None:
+    broken = sorted(name for name, value in row.items() if not np.isfinite(value))
+    if broken:
+        raise FloatingPointError(
+            f"{run.path}: iteration {step} produced values that are not finite in {', '.join(broken)}; "
+            "resume from the last checkpoint with a smaller learning rate"
+        )
+

@@ -1,0 +1,243 @@
+"""Run folder: what a run was asked to do, what it measured, and the state from which it goes on.
+
+runs/demo/imitator/
+  config.json      the frozen config that the script was called with
+  run.json         schema version, seed, package versions, git commit, machine
+  checkpoints/     one folder per step, written by orbax under a temporary name and renamed when complete
+  metrics.jsonl    one line per logged step
+  tables/          every printed table as JSON
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import orbax.checkpoint as ocp
+
+SCHEMA_VERSION = 1  # of the run folder; raise it when an older folder can no longer be read
+PACKAGES = ("imdy-jax", "jax", "jaxlib", "flax", "optax", "mujoco", "mujoco-mjx", "orbax-checkpoint", "numpy", "zarr")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """An open run folder; make one with `create`, read one with `open`."""
+
+    path: Path
+    info: dict[str, Any]  # contents of run.json
+
+    @classmethod
+    def create(cls, path: str | Path, config: Any, seed: int, resume: bool = False, overwrite: bool = False) -> Self:
+        """Start a run, or go on with one.
+
+        Args:
+          path: the folder; made if missing.
+          config: frozen dataclass, kept as config.json.
+          seed: kept in run.json.
+          resume: go on with the run that is there; its config must be the same. An empty folder starts afresh.
+          overwrite: throw away the checkpoints, metrics and tables that are there.
+
+        Raises:
+          ValueError: the folder holds a run and neither flag is given, or the config to resume differs.
+        """
+        path = Path(path)
+        started = (path / "run.json").exists()
+        if started and resume:
+            run = cls.open(path)
+            _check_same_config(path / "config.json", to_json(config))
+            return run
+        if started and not overwrite:
+            raise ValueError(f"{path}: holds a run already; pass --resume, --overwrite, or name another folder")
+        for name in ("checkpoints", "tables"):
+            shutil.rmtree(path / name, ignore_errors=True)
+        (path / "metrics.jsonl").unlink(missing_ok=True)
+        write_json(path / "config.json", to_json(config))
+        write_json(path / "run.json", {"schema_version": SCHEMA_VERSION, "seed": seed, **provenance()})
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """A run that is there; raises ValueError if there is none or its schema is another version's."""
+        path = Path(path)
+        if not (path / "run.json").exists():
+            raise ValueError(f"{path}: no run.json here; expected a folder that a script of experiments/ has written")
+        info = json.loads((path / "run.json").read_text())
+        if info.get("schema_version") != SCHEMA_VERSION:
+            found = info.get("schema_version")
+            raise ValueError(f"{path / 'run.json'}: schema_version is {found}, expected {SCHEMA_VERSION}; run it again")
+        return cls(path, info)
+
+    def config(self, config_type: type) -> Any:
+        """The run's config as an instance of config_type."""
+        return from_json(config_type, json.loads((self.path / "config.json").read_text()), self.path / "config.json")
+
+
+class Checkpoints:
+    """Checkpoints of one run: a pytree of arrays and a small JSON-able metadata dict per step.
+
+    A checkpoint gets its name only once complete, so what a killed process leaves half-written is never restored.
+    """
+
+    def __init__(self, folder: str | Path, keep: int = 3):
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
+        self.folder = Path(folder).absolute()
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def latest_step(self) -> int | None:
+        """Step of the newest complete checkpoint; None where there is none."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: Any, metadata: dict[str, Any] | None = None) -> None:
+        """Write the checkpoint of a step; a step that exists already is replaced."""
+        if step in self._manager.all_steps():
+            self._manager.delete(step)
+        args = ocp.args.Composite(state=ocp.args.StandardSave(state), metadata=ocp.args.JsonSave(metadata or {}))
+        self._manager.save(step, args=args, force=True)
+
+    def restore(self, template: Any, step: int | None = None) -> tuple[Any, dict[str, Any]]:
+        """State and metadata of a step (default: the newest), with the structure, shapes and dtypes of template."""
+        step = self.latest_step() if step is None else step
+        if step is None or step not in self._manager.all_steps():
+            known = sorted(self._manager.all_steps())
+            raise ValueError(f"{self.folder}: no checkpoint of step {step}, found steps {known}; train first")
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(template), metadata=ocp.args.JsonRestore())
+        restored = self._manager.restore(step, args=args)
+        return restored.state, restored.metadata
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+class MetricLog:
+    """Append-only JSON lines, each with a "step". Opened at a step, it drops the later lines and a torn last one."""
+
+    def __init__(self, path: str | Path, resume_step: int | None = None):
+        self.path = Path(path)
+        kept = [row for row in read_metrics(self.path) if resume_step is not None and row["step"] <= resume_step]
+        _replace(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._file = self.path.open("a")
+
+    def append(self, step: int, **metrics: Any) -> None:
+        """Write one line; array scalars become numbers."""
+        self._file.write(json.dumps({"step": int(step), **{k: _plain(v) for k, v in metrics.items()}}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """Rows of a metric log, without a last line torn by a crash; a missing file has none."""
+    text = Path(path).read_text() if Path(path).exists() else ""
+    complete = text[: text.rfind("\n") + 1]
+    return [json.loads(line) for line in complete.splitlines()]
+
+
+def enable_compilation_cache() -> Path:
+    """Keep compiled programs between runs: in JAX_COMPILATION_CACHE_DIR, or else in the user's cache folder."""
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or user_cache / "imdy_jax" / "xla")
+    folder.mkdir(parents=True, exist_ok=True)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    return folder
+
+
+def provenance() -> dict[str, Any]:
+    """Package versions, git commit of the checkout ("-dirty" if changed, None outside one) and the machine."""
+    return {"versions": dict(_versions()), "git_commit": _git_commit(), "machine": machine()}
+
+
+def machine() -> str:
+    """Processor, cores and accelerator in one line."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    devices = {d.device_kind for d in jax.devices() if d.platform != "cpu"}
+    parts = [f"{cores} cores of {names[0] if names else platform.processor() or platform.machine()}", *sorted(devices)]
+    return ", ".join([*parts, f"{platform.system()}, Python {platform.python_version()}"])
+
+
+def to_json(value: Any) -> Any:
+    """Dataclasses, tuples and paths as plain JSON values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(k): to_json(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(v) for v in value]
+    return str(value) if isinstance(value, Path) else _plain(value)
+
+
+def from_json(kind: Any, value: Any, source: str | Path = "config") -> Any:
+    """The inverse of to_json for a type made of dataclasses, tuples, paths and plain values."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if value is None or kind is Any:
+        return value
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        unknown = sorted(set(value) - set(hints))
+        if unknown:
+            raise ValueError(f"{source}: unknown fields {unknown}, expected some of {sorted(hints)}; run it again")
+        return kind(**{name: from_json(hints[name], v, source) for name, v in value.items()})
+    if origin in (typing.Union, types.UnionType):
+        options = [a for a in arguments if a is not type(None)]
+        return from_json(options[0], value, source) if len(options) == 1 else value
+    if origin is tuple:
+        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+        return tuple(from_json(k, v, source) for k, v in zip(kinds, value, strict=True))
+    return Path(value) if kind is Path else value
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON under a temporary name and rename it, so that a reader never sees half a file."""
+    _replace(Path(path), json.dumps(value, indent=2) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
+
+
+def _check_same_config(path: Path, wanted: dict[str, Any]) -> None:
+    kept = json.loads(path.read_text())
+    differing = [k for k in sorted(kept.keys() | wanted.keys()) if kept.get(k) != wanted.get(k)]
+    if differing:
+        changes = "; ".join(f"{k} was {kept.get(k)}, is {wanted.get(k)}" for k in differing)
+        raise ValueError(f"{path}: cannot resume with another config ({changes}); use the same, or another folder")
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    yield "python", platform.python_version()
+    for name in PACKAGES:
+        try:
+            yield name, importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            yield name, "not installed"
+
+
+def _git_commit() -> str | None:
+    checkout = Path(__file__).parents[1]
+    if not (checkout / ".git").exists():  # an installed copy may lie inside someone else's checkout
+        return None
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
