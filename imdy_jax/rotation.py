@@ -29,7 +29,7 @@ def multiply(a: jax.Array, b: jax.Array) -> jax.Array:
 
 def conjugate(q: jax.Array) -> jax.Array:
     """Inverse of a unit quaternion, (..., 4)."""
-    return q * jnp.asarray([1.0, -1.0, -1.0, -1.0], q.dtype)
+    return jnp.concatenate([q[..., :1], -q[..., 1:]], axis=-1)
 
 
 def normalize(q: jax.Array) -> jax.Array:
@@ -99,9 +99,11 @@ def heading(q: jax.Array) -> jax.Array:
     The twist of the swing–twist decomposition; identity for a body that stands upright facing -y. Undefined only
     for a body exactly upside down, where it returns the identity.
     """
-    up = multiply(q, conjugate(jnp.asarray(UPRIGHT, q.dtype)))
-    twist = up * jnp.asarray([1.0, 0.0, 0.0, 1.0], q.dtype)
+    w, x, y, z = jnp.moveaxis(q, -1, 0)
+    # q∘UPRIGHT⁻¹ times √2, with its x and y parts left out
+    zero = jnp.zeros_like(w)
+    twist = jnp.stack([w + x, zero, zero, z + y], axis=-1)
     square = jnp.sum(twist * twist, axis=-1, keepdims=True)
     defined = square > 1e-12
     unit = twist / jnp.sqrt(jnp.where(defined, square, 1.0))
-    return jnp.where(defined, unit, jnp.asarray(IDENTITY, q.dtype))
+    return jnp.where(defined, unit, jnp.broadcast_to(jnp.asarray(IDENTITY, q.dtype), q.shape))

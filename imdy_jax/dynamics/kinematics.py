@@ -48,7 +48,7 @@ def join_q(position: jax.Array, rotations: jax.Array) -> jax.Array:
 def forward_kinematics(humanoid: Humanoid, q: jax.Array) -> Pose:
     """World pose of every body for q (99,)."""
     rotations, from_root = relative_pose(humanoid, q)
-    return Pose(rotations, q[:3] + from_root)
+    return Pose(rotations, q[None, :3] + from_root)
 
 
 def relative_pose(humanoid: Humanoid, q: jax.Array) -> Pose:
@@ -63,7 +63,7 @@ def body_velocities(humanoid: Humanoid, pose: Pose, v: jax.Array) -> Motion:
     tree = build_tree()
     omega = ancestor_sum(tree, rotation.rotate(pose.rotation, v[3:].reshape(24, 3)))
     lever = pose.position - pose.position[_UPPER]
-    return Motion(omega, v[:3] + ancestor_sum(tree, jnp.cross(omega[_UPPER], lever)))
+    return Motion(omega, v[None, :3] + ancestor_sum(tree, jnp.cross(omega[_UPPER], lever)))
 
 
 def body_accelerations(humanoid: Humanoid, pose: Pose, motion: Motion, v: jax.Array, a: jax.Array) -> Motion:
@@ -76,7 +76,7 @@ def body_accelerations(humanoid: Humanoid, pose: Pose, motion: Motion, v: jax.Ar
     lever = pose.position - pose.position[_UPPER]
     omega = motion.angular[_UPPER]
     swing = jnp.cross(alpha[_UPPER], lever) + jnp.cross(omega, jnp.cross(omega, lever))
-    return Motion(alpha, a[:3] + ancestor_sum(tree, swing))
+    return Motion(alpha, a[None, :3] + ancestor_sum(tree, swing))
 
 
 def integrate(q: jax.Array, v: jax.Array, dt: float | jax.Array) -> jax.Array:

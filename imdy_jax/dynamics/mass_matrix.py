@@ -46,7 +46,7 @@ def _composite_inertia(humanoid: Humanoid, pose: Pose) -> tuple[jax.Array, jax.A
     matrix = rotation.to_matrix(pose.rotation)
     centre = pose.position + rotation.rotate(pose.rotation, humanoid.com)
     turned = jnp.einsum("kij,kjl,kml->kim", matrix, humanoid.inertia, matrix, precision=jax.lax.Precision.HIGHEST)
-    square = jnp.sum(centre * centre, axis=-1)[:, None, None] * jnp.eye(3, dtype=centre.dtype)
+    square = jnp.sum(centre * centre, axis=-1)[:, None, None] * jnp.eye(3, dtype=centre.dtype)[None]
     second = turned + humanoid.mass[:, None, None] * (square - centre[:, :, None] * centre[:, None, :])
     first = humanoid.mass[:, None] * centre
     packed = jnp.concatenate([humanoid.mass[:, None], first, second.reshape(-1, 9)], axis=-1)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from imdy_jax.imitation.environment import Environment, Transition
-from imdy_jax.imitation.policy import Normalizer, Policy, normalize
+from imdy_jax.imitation.policy import Trained
 from imdy_jax.metrics import acceleration_error, joint_position_error, root_relative_error, velocity_error
 
 FAILURE_DISTANCE = 0.5  # m, mean over bodies: a clip fails if it is ever exceeded (Luo et al. 2023)
@@ -27,58 +27,54 @@ class ClipScore(NamedTuple):
     diverged: bool  # the simulation produced a value that is not finite
 
 
+class Player(NamedTuple):
+    """An environment and its compiled chunk of control steps: carry → (carry, kept)."""
+
+    env: Environment
+    chunk: Callable[[Any], tuple[Any, Any]]
+
+
+def make_player(trained: Trained, env: Environment, keep: Callable[[Transition], Any]) -> Player:
+    """Compiled playing of env with the mean action; keep picks what is returned of each transition."""
+
+    def step(carry: tuple, _: None) -> tuple:
+        state, observation = carry
+        result = env.step(state, trained.act(observation))
+        return (result.state, result.observation), keep(result.transition)
+
+    chunk = jax.jit(lambda carry: jax.lax.scan(step, carry, None, length=_CHUNK))
+    return Player(env, chunk)
+
+
 def play(
-    policy: Policy,
-    params: dict,
-    normalizer: Normalizer,
-    env: Environment,
-    clips: jax.Array,
+    player: Player,
+    clips: np.ndarray,
+    frames: np.ndarray,
     steps: int,
-    frames: jax.Array | None = None,
-    keep: Callable[[Transition], Any] = lambda transition: transition,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> Any:
-    """Follow clips (N,) with the mean action for a number of control steps.
+    """Follow clips (N,) from frames (N,) for a number of control steps; leaves come back in NumPy as (steps, N, ...).
 
-    frames (N,) are the starts, the first frame by default. keep picks what is returned of each transition; its
-    leaves come back in NumPy as (steps, N, ...). An environment that ends early restarts and what follows is no
-    longer the clip's: callers cut each sequence to its length. advance is told of every chunk of steps done.
+    An environment that ends early restarts elsewhere and what follows is no longer the clip's: callers cut each
+    sequence to its length. advance is told of every chunk of steps done.
     """
-    frames = jnp.zeros_like(clips) if frames is None else frames
-    state, observation = env.start(clips, frames, jax.random.PRNGKey(0))
-
-    @jax.jit
-    def run(params: dict, normalizer: Normalizer, carry: tuple) -> tuple:
-        def step(carry: tuple, _: None) -> tuple:
-            state, observation = carry
-            result = env.step(state, policy.mean(params, normalize(normalizer, observation)))
-            return (result.state, result.observation), keep(result.transition)
-
-        return jax.lax.scan(step, carry, None, length=_CHUNK)
-
-    kept, carry = [], (state, observation)
+    carry = player.env.start(jnp.asarray(clips), jnp.asarray(frames), jax.random.PRNGKey(0))
+    kept = []
     for done in range(0, steps, _CHUNK):
-        carry, chunk = run(params, normalizer, carry)
+        carry, chunk = player.chunk(carry)
         kept.append(jax.tree.map(np.asarray, chunk))
         advance(min(_CHUNK, steps - done))
     return jax.tree.map(lambda *xs: np.concatenate(xs)[:steps], *kept)
 
 
-def evaluate(
-    policy: Policy, params: dict, normalizer: Normalizer, env: Environment, lengths: np.ndarray
-) -> list[ClipScore]:
-    """Score of every clip, clip i in environment i; lengths (N,) in frames. env must not end episodes on its own."""
-    steps = int(np.max(lengths)) - 1
-    kept = play(
-        policy,
-        params,
-        normalizer,
-        env,
-        jnp.arange(len(lengths)),
-        steps,
-        keep=lambda transition: (transition.position, transition.reference),
-    )
-    position, reference = kept
+def evaluate(trained: Trained, env: Environment, lengths: np.ndarray) -> list[ClipScore]:
+    """Score of every clip from its first frame, clip i in environment i; lengths (N,) in frames.
+
+    env must let episodes run on when the humanoid strays, so that nothing restarts before its clip is over.
+    """
+    player = make_player(trained, env, lambda transition: (transition.position, transition.reference))
+    count = len(lengths)
+    position, reference = play(player, np.arange(count), np.zeros(count, int), int(np.max(lengths)) - 1)
     return [score(position[: n - 1, i], reference[: n - 1, i]) for i, n in enumerate(lengths)]
 
 

@@ -88,3 +88,15 @@ class Policy(NamedTuple):
 def make_policy(hidden: Sequence[int], action_size: int, spread: float) -> Policy:
     """Policy with separate actor and critic of the same widths."""
     return Policy(MLP(tuple(hidden), action_size), MLP(tuple(hidden), 1), spread)
+
+
+class Trained(NamedTuple):
+    """A policy ready to act."""
+
+    policy: Policy
+    params: dict
+    normalizer: Normalizer
+
+    def act(self, observation: jax.Array) -> jax.Array:
+        """Mean action (..., A) for raw observations (..., O)."""
+        return self.policy.mean(self.params, normalize(self.normalizer, observation))

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from imdy_jax.imitation.environment import Environment
-from imdy_jax.imitation.policy import Normalizer, Policy, init_normalizer, make_policy
+from imdy_jax.imitation.policy import Normalizer, Trained, init_normalizer, make_policy
 from imdy_jax.imitation.ppo import PPOConfig, init_learner, iterate
 from imdy_jax.report import Progress
 from imdy_jax.run import Checkpoints, MetricLog, RunFolder
@@ -24,15 +24,6 @@ class TrainConfig:
     iterations: int = 1_000_000  # at most
     checkpoint_every: int = 20  # iterations
     ppo: PPOConfig = field(default_factory=PPOConfig)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A policy ready to act."""
-
-    policy: Policy
-    params: dict
-    normalizer: Normalizer
 
 
 def train(

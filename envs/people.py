@@ -1,0 +1,48 @@
+"""Who is simulated, and what they do: from names and paths to a cast."""
+
+import logging
+from dataclasses import dataclass
+
+import jax
+
+from envs.world import CONTROL_HZ, Cast, make_cast
+from imdy_jax.body.anthropometric import anthropometric_body, random_subject
+from imdy_jax.body.person import Body
+from imdy_jax.body.smpl import smpl_body
+from imdy_jax.motion.load import PROCEDURAL, Rejected, load_clips
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PeopleConfig:
+    """The people and their motions."""
+
+    motions: str = PROCEDURAL  # a motion file, a folder of them, or the built-in set
+    mirrored: bool = False  # also every motion's mirror image
+    sex: str = "neutral"  # female, male or neutral
+    stature: float | None = None  # m, of the embedded body; its sex's mean by default
+    mass: float | None = None  # kg; the mean by default
+    smpl_model: str | None = None  # SMPL model file or folder to use in place of the embedded body
+    subjects: int = 1  # the person above, then people drawn at random
+    subject_seed: int = 0  # of that draw
+
+
+def make_bodies(config: PeopleConfig) -> list[Body]:
+    """The person described, and subjects − 1 random others (always embedded bodies)."""
+    if config.smpl_model is not None:
+        first = smpl_body(config.smpl_model, sex=config.sex, mass=config.mass)
+    else:
+        first = anthropometric_body(config.sex, config.stature, config.mass)
+    keys = jax.random.split(jax.random.PRNGKey(config.subject_seed), max(config.subjects - 1, 1))
+    return [first, *(random_subject(key) for key in keys[: config.subjects - 1])]
+
+
+def load_cast(config: PeopleConfig) -> tuple[Cast, list[Rejected]]:
+    """Everybody with every motion, fitted to them; motions left out are logged and returned with the reason."""
+    bodies = make_bodies(config)
+    loaded = [load_clips(config.motions, body, fps=CONTROL_HZ, mirrored=config.mirrored) for body in bodies]
+    rejected = list({item.source: item for _, items in loaded for item in items}.values())
+    for item in rejected:
+        logger.warning("left out: %s", item.reason)
+    return make_cast(bodies, [clips for clips, _ in loaded]), rejected

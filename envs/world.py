@@ -1,0 +1,79 @@
+"""Building the imitation task from people and motions."""
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from envs.imitation import ImitationEnv, TaskConfig
+from envs.make_physics import make_physics
+from envs.reference import ReferenceTable, build_table
+from imdy_jax import humanoid
+from imdy_jax.body.person import Body
+from imdy_jax.humanoid import Humanoid
+from imdy_jax.motion.clip import Clip, generalized_positions
+
+CONTROL_HZ = 30.0
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """How the world is simulated."""
+
+    engine: str = "auto"  # c, mjx or warp; auto takes MJX where there is a GPU or TPU
+    substeps: int = 2  # physics substeps per control step of 1/30 s
+    task: TaskConfig = field(default_factory=TaskConfig)
+
+
+class Cast(NamedTuple):
+    """Who imitates what: row r of the table is clip clips[r] played by subject subjects[r]."""
+
+    bodies: list[Body]
+    humanoids: Humanoid  # leaves (S, ...)
+    clips: list[Clip]
+    subjects: np.ndarray  # (R,)
+    table: ReferenceTable
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Frames of each row (R,)."""
+        return np.asarray(self.table.length)
+
+
+def make_cast(bodies: list[Body], clips: list[list[Clip]]) -> Cast:
+    """The cast of S subjects, each with its own list of clips, already fitted to its body and at 30 fps.
+
+    Raises ValueError if there is nothing to imitate or a clip is not at the control rate.
+    """
+    rows = [(s, clip) for s, own in enumerate(clips) for clip in own]
+    if not rows:
+        raise ValueError("no motion to imitate: every clip was rejected, or the folder holds none")
+    for _, clip in rows:
+        if clip.fps != CONTROL_HZ:
+            raise ValueError(f"{clip.source}: {clip.fps} fps, expected {CONTROL_HZ}; resample it first")
+    people = humanoid.stack([humanoid.from_body(body) for body in bodies])
+    subjects = np.array([s for s, _ in rows])
+    trajectories = [np.asarray(generalized_positions(clip, bodies[s]), np.float64) for s, clip in rows]
+    table = build_table(_take(people, subjects), trajectories, CONTROL_HZ)
+    return Cast(bodies, people, [clip for _, clip in rows], subjects, table)
+
+
+def training_env(cast: Cast, config: WorldConfig, num_envs: int) -> ImitationEnv:
+    """num_envs environments, the subjects dealt out in turn, each free to play any clip of its subject."""
+    subject = np.arange(num_envs) % len(cast.bodies)
+    rows = [np.flatnonzero(cast.subjects == s) for s in range(len(cast.bodies))]
+    most = max(len(own) for own in rows)
+    choices = np.stack([np.resize(rows[s], most) for s in subject])
+    physics = make_physics(_take(cast.humanoids, subject), config.engine, config.substeps)
+    return ImitationEnv(physics, cast.table, config.task, choices)
+
+
+def playing_env(cast: Cast, config: WorldConfig, subjects: np.ndarray, record: bool = False) -> ImitationEnv:
+    """One environment for each of the subjects (N,), with no episode ended for straying: for evaluating, recording."""
+    physics = make_physics(_take(cast.humanoids, subjects), config.engine, config.substeps, record)
+    return ImitationEnv(physics, cast.table, replace(config.task, stray_limit=float("inf")))
+
+
+def _take(humanoids: Humanoid, index: np.ndarray) -> Humanoid:
+    return jax.tree.map(lambda x: x[index], humanoids)

@@ -1,0 +1,92 @@
+"""Train a policy that imitates motions, and say how well it does.
+
+    python experiments/train_imitator.py                                # the built-in motions
+    python experiments/train_imitator.py --people.motions my_clips      # a folder of AMASS-style files
+    python experiments/train_imitator.py --resume                       # go on after an interruption
+
+The run folder then holds what experiments/generate.py needs. Every evaluation plays each clip once from its first
+frame, without noise; a clip is a success if the body is never more than 0.5 m (mean over joints) from its reference.
+"""
+
+import logging
+from dataclasses import dataclass, field
+
+import jax
+import numpy as np
+import tyro
+
+from envs.people import PeopleConfig, load_cast
+from envs.world import Cast, WorldConfig, playing_env, training_env
+from imdy_jax.imitation.evaluate import ClipScore, evaluate
+from imdy_jax.imitation.train import TrainConfig, Trained, train
+from imdy_jax.report import Table, show
+from imdy_jax.run import RunFolder, enable_compilation_cache
+
+
+@dataclass(frozen=True)
+class ImitatorConfig:
+    """What is trained on what. Kept in the run folder; --resume needs the same."""
+
+    people: PeopleConfig = field(default_factory=PeopleConfig)
+    world: WorldConfig = field(default_factory=WorldConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    num_envs: int = 512
+    evaluate_at: tuple[float, ...] = ()  # minutes of training at which to evaluate, besides the end
+    seed: int = 0
+
+
+def main(
+    config: ImitatorConfig, run: str = "runs/default/imitator", resume: bool = False, overwrite: bool = False,
+    json: str | None = None,
+) -> None:  # fmt: skip
+    """Train an imitator.
+
+    Args:
+      config: what to train.
+      run: run folder.
+      resume: go on with the run that is in the folder.
+      overwrite: throw away the run that is in the folder.
+      json: where to write the table, in place of the run folder.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    enable_compilation_cache()
+    folder = RunFolder.create(run, config, config.seed, resume=resume, overwrite=overwrite)
+    cast, rejected = load_cast(config.people)
+    judge = playing_env(cast, config.world, cast.subjects)
+    rows = []
+
+    def assess(minutes: float, trained: Trained, info: dict) -> None:
+        scores = evaluate(trained, judge, cast.lengths)
+        rows.append((round(minutes, 1), info["samples"], *summary(scores)))
+        show(table(rows, cast, rejected), folder.path / "tables" / "imitator.json")
+        lost = [cast.clips[i].name for i, s in enumerate(scores) if not s.success]
+        print(f"not followed to the end: {', '.join(lost) or 'none'}", flush=True)
+
+    env = training_env(cast, config.world, config.num_envs)
+    milestones = (*config.evaluate_at, config.train.minutes)
+    train(env, config.train, folder, config.seed, milestones, assess)
+    if json:
+        table(rows, cast, rejected).write(json)
+
+
+def summary(scores: list[ClipScore]) -> tuple:
+    """Success rate in %, then the mean errors over the successes, and the number of diverged simulations."""
+    done = [s for s in scores if s.success]
+    mean = lambda name: float(np.mean([getattr(s, name) for s in done])) if done else None  # noqa: E731
+    errors = (mean("mpjpe"), mean("mpjpe_root"), mean("velocity"), mean("acceleration"))
+    return (100 * len(done) / len(scores), *errors, sum(s.diverged for s in scores))
+
+
+def table(rows: list[tuple], cast: Cast, rejected: list) -> Table:
+    """Quality against training time."""
+    return Table(
+        f"Imitator on {len(cast.clips)} clips of {len(cast.bodies)} subject(s), {len(rejected)} left out, "
+        f"{jax.default_backend()}",
+        ("min", "samples", "success %", "MPJPE mm", "root-rel. mm", "vel. mm/frame", "acc. mm/frame²", "diverged"),
+        tuple(rows),
+        ("errors are means over the successful clips; every clip from its first frame, mean action",),
+    )
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,38 @@
+"""Fixtures shared by all tests: the shared data, the strict session of the dynamics tests, a warm compilation cache."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX is imported: the tests ask for nothing but a CPU
+
+import jax
+import pytest
+
+from imdy_jax.run import enable_compilation_cache
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache() -> None:
+    """Compiled programs are kept between test runs."""
+    enable_compilation_cache()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the shared recordings, beside the checkout; the test is skipped where there is none."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no shared data at {SHARED_DATA}")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="module")
+def strict() -> Iterator[None]:
+    """float64, and arrays of different rank never broadcast silently. For a whole file:
+
+    pytestmark = pytest.mark.usefixtures("strict")
+    """
+    with jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
+        yield
