@@ -135,6 +135,7 @@ def test_accelerations_are_the_derivative_of_velocities(subjects, states):
     q, v, a = jnp.asarray(q), jnp.asarray(v), jnp.asarray(a)
     person = subjects[1]
 
+    @jax.jit
     def at(t):
         # Second order in t is enough: the derivative at zero is exact.
         moved = integrate(q, v + a * (t / 2), t)

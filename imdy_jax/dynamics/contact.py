@@ -46,7 +46,7 @@ def share_wrench(
     pose = forward_kinematics(humanoid, q)
     points, height = contact_points(humanoid, pose)
     _, chosen = jax.lax.top_k(-height, _POINTS)
-    arm, height = points[chosen] - q[:3], jnp.maximum(height[chosen], 0.0)
+    arm, height = points[chosen] - q[None, :3], jnp.maximum(height[chosen], 0.0)
     mu = model.friction
     edges = jnp.asarray([[mu, 0, 1], [-mu, 0, 1], [0, mu, 1], [0, -mu, 1]], q.dtype)
     force = jnp.broadcast_to(edges, (_POINTS, 4, 3))
@@ -80,12 +80,14 @@ def _nonnegative_least_squares(columns: jax.Array, wanted: jax.Array, cost: jax.
     columns = columns * scale[:, None]
     ridge = cost * scale**2
     gram = jnp.matmul(columns.T, columns, precision=precision)
-    limit = jnp.linalg.norm(gram) + jnp.max(ridge)
+    limit = jnp.linalg.eigvalsh(gram)[-1] + jnp.max(ridge)
 
     def iterate(carry: tuple, _: None) -> tuple[tuple, None]:
         x, y, t = carry
         slope = jnp.matmul(columns, jnp.matmul(y, columns, precision=precision) - wanted, precision=precision)
         x_next = jnp.maximum(y - (slope + ridge * y) / limit, 0.0)
+        # Momentum that points uphill starts afresh (O'Donoghue & Candès 2015).
+        t = jnp.where(jnp.sum((y - x_next) * (x_next - x)) > 0.0, 1.0, t)
         t_next = (1.0 + jnp.sqrt(1.0 + 4.0 * t * t)) / 2.0
         return (x_next, x_next + (t - 1.0) / t_next * (x_next - x), t_next), None
 
