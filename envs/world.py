@@ -75,5 +75,21 @@ def playing_env(cast: Cast, config: WorldConfig, subjects: np.ndarray, record: b
     return ImitationEnv(physics, cast.table, replace(config.task, stray_limit=float("inf")))
 
 
+def deal_seats(cast: Cast, rows: np.ndarray, seats: int) -> tuple[np.ndarray, list[list[int]]]:
+    """Share rows of the cast out over about `seats` environments, each with one subject.
+
+    Returns the subject of each environment (N,), and the rows that it plays, the longest clips first so that those
+    played side by side are of similar length.
+    """
+    subjects, queues = [], []
+    for subject in np.unique(cast.subjects[rows]):
+        own = rows[cast.subjects[rows] == subject]
+        own = own[np.argsort(-cast.lengths[own], kind="stable")]
+        share = max(1, min(len(own), round(seats * len(own) / len(rows))))
+        subjects += [subject] * share
+        queues += [[int(row) for row in own[k::share]] for k in range(share)]
+    return np.array(subjects), queues
+
+
 def _take(humanoids: Humanoid, index: np.ndarray) -> Humanoid:
     return jax.tree.map(lambda x: x[index], humanoids)

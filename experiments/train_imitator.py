@@ -9,34 +9,22 @@ frame, without noise; a clip is a success if the body is never more than 0.5 m (
 """
 
 import logging
-from dataclasses import dataclass, field
-
 import jax
 import numpy as np
 import tyro
 
-from envs.people import PeopleConfig, load_cast
-from envs.world import Cast, WorldConfig, playing_env, training_env
+from envs.imitator import ImitatorConfig
+from envs.people import load_cast
+from envs.world import Cast, playing_env, training_env
 from imdy_jax.imitation.evaluate import ClipScore, evaluate
-from imdy_jax.imitation.train import TrainConfig, Trained, train
+from imdy_jax.imitation.policy import Trained
+from imdy_jax.imitation.train import train
 from imdy_jax.report import Table, show
 from imdy_jax.run import RunFolder, enable_compilation_cache
 
 
-@dataclass(frozen=True)
-class ImitatorConfig:
-    """What is trained on what. Kept in the run folder; --resume needs the same."""
-
-    people: PeopleConfig = field(default_factory=PeopleConfig)
-    world: WorldConfig = field(default_factory=WorldConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    num_envs: int = 512
-    evaluate_at: tuple[float, ...] = ()  # minutes of training at which to evaluate, besides the end
-    seed: int = 0
-
-
 def main(
-    config: ImitatorConfig, run: str = "runs/default/imitator", resume: bool = False, overwrite: bool = False,
+    config: ImitatorConfig = ImitatorConfig(), run: str = "runs/default/imitator", resume: bool = False, overwrite: bool = False,
     json: str | None = None,
 ) -> None:  # fmt: skip
     """Train an imitator.

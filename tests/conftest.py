@@ -34,5 +34,8 @@ def strict() -> Iterator[None]:
 
     pytestmark = pytest.mark.usefixtures("strict")
     """
+    # JAX remembers NumPy index arrays with the integer type they had in the other precision (seen in 0.10.2).
+    jax.clear_caches()
     with jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
         yield
+    jax.clear_caches()

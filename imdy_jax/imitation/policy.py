@@ -1,11 +1,13 @@
 """Actor, critic and the running normalisation of what they see."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 CLIP = 5.0  # normalised observations are cut off here (PHC)
 
@@ -20,7 +22,7 @@ class Normalizer(NamedTuple):
 
 def init_normalizer(size: int) -> Normalizer:
     """Nothing seen yet: the identity."""
-    return Normalizer(jnp.zeros(()), jnp.zeros(size), jnp.ones(size))
+    return Normalizer(jnp.zeros((), jnp.float32), jnp.zeros(size, jnp.float32), jnp.ones(size, jnp.float32))
 
 
 def normalize(normalizer: Normalizer, observation: jax.Array) -> jax.Array:
@@ -96,6 +98,14 @@ class Trained(NamedTuple):
     policy: Policy
     params: dict
     normalizer: Normalizer
+
+    @property
+    def digest(self) -> str:
+        """sha256 of every number of the networks and the normaliser."""
+        digest = hashlib.sha256()
+        for leaf in jax.tree.leaves((self.params, self.normalizer)):
+            digest.update(np.asarray(leaf).tobytes())
+        return digest.hexdigest()
 
     def act(self, observation: jax.Array) -> jax.Array:
         """Mean action (..., A) for raw observations (..., O)."""

@@ -80,11 +80,11 @@ def train(
     return Trained(policy, learner.params, learner.normalizer)
 
 
-def load(run: RunFolder, config: TrainConfig, env: Environment) -> Trained:
+def load(run: RunFolder, config: TrainConfig, observation_size: int, action_size: int) -> Trained:
     """The newest policy of a run folder; raises ValueError where there is none."""
-    policy = make_policy(config.ppo.hidden, env.action_size, config.ppo.spread)
-    blank = policy.init(jax.random.PRNGKey(0), env.observation_size)
-    template = {"params": blank, "normalizer": init_normalizer(env.observation_size)}
+    policy = make_policy(config.ppo.hidden, action_size, config.ppo.spread)
+    blank = policy.init(jax.random.PRNGKey(0), observation_size)
+    template = {"params": blank, "normalizer": init_normalizer(observation_size)}
     kept, _ = Checkpoints(run.path / "policy").restore(template)
     return Trained(policy, kept["params"], Normalizer(*kept["normalizer"]))
 

@@ -1,10 +1,14 @@
 """Clip: one recorded motion, before it meets a body."""
 
+import hashlib
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from imdy_jax.body.person import Body
+from imdy_jax.skeleton import NUM_BODIES
 
 
 @struct.dataclass
@@ -39,3 +43,18 @@ def generalized_positions(clip: Clip, body: Body) -> jax.Array:
     """The clip as humanoid coordinates q (T, 99) of the person `body`."""
     position = jnp.asarray(clip.translation) + body.joints[0]
     return jnp.concatenate([position, jnp.asarray(clip.rotations).reshape(clip.num_frames, -1)], axis=-1)
+
+
+def from_generalized_positions(q: jax.Array, body: Body, fps: float, name: str) -> Clip:
+    """The clip of coordinates q (T, 99) of the person `body`: the inverse of generalized_positions."""
+    q = np.asarray(q)
+    return Clip(
+        rotations=q[:, 3:].reshape(len(q), NUM_BODIES, 4),
+        translation=q[:, :3] - np.asarray(body.joints[0]),
+        fps=fps,
+        name=name,
+        source=name,
+        digest=hashlib.sha256(q.tobytes()).hexdigest(),
+        sex=body.sex,
+        leg_length=float(body.leg_length),
+    )

@@ -1,0 +1,177 @@
+"""The run folder: nothing half-written is read, nothing is counted twice, and a config survives the round trip."""
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from imdy_jax import run
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    rates: tuple[float, ...] = (0.5, 0.25)
+    clips: Path | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    inner: Inner = Inner()
+    size: tuple[int, str] = (3, "wide")
+    limit: float | None = None
+
+
+@pytest.fixture
+def state():
+    parameters = {"w": jnp.arange(6.0).reshape(2, 3), "step": jnp.int32(7)}
+    return parameters, optax.adam(1e-3).init(parameters["w"]), jax.random.key(3)
+
+
+def scaled(state, factor):
+    parameters, moments, key = state
+    return {**parameters, "w": factor * parameters["w"]}, moments, key
+
+
+def assert_same(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            x, y = jax.random.key_data(x), jax.random.key_data(y)
+        np.testing.assert_array_equal(x, y)
+
+
+def test_config_round_trip(tmp_path):
+    config = Config(inner=Inner(rates=(0.1, 0.2, 0.3), clips=Path("motions")), limit=2.0)
+    created = run.RunFolder.create(tmp_path / "run", config, seed=5)
+    opened = run.RunFolder.open(tmp_path / "run")
+    assert opened.config(Config) == config
+    assert opened.info == created.info
+    assert opened.info["seed"] == 5
+    assert opened.info["versions"]["jax"] == jax.__version__
+
+
+def test_run_is_not_overwritten_unasked(tmp_path):
+    run.RunFolder.create(tmp_path, Config(), seed=0)
+    run.MetricLog(tmp_path / "metrics.jsonl").append(1, loss=2.0)
+    with pytest.raises(ValueError, match="holds a run already; pass --resume"):
+        run.RunFolder.create(tmp_path, Config(), seed=0)
+    run.RunFolder.create(tmp_path, Config(), seed=0, resume=True)
+    assert run.read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1, "loss": 2.0}]
+    run.RunFolder.create(tmp_path, Config(), seed=0, overwrite=True)
+    assert run.read_metrics(tmp_path / "metrics.jsonl") == []
+
+
+def test_errors_say_what_was_found(tmp_path):
+    with pytest.raises(ValueError, match=r"no run\.json here"):
+        run.RunFolder.open(tmp_path)
+    run.RunFolder.create(tmp_path, Config(), seed=0)
+    with pytest.raises(ValueError, match=r"limit was None, is 3\.0"):
+        run.RunFolder.create(tmp_path, Config(limit=3.0), seed=0, resume=True)
+    run.write_json(tmp_path / "config.json", {"speed": 1})
+    with pytest.raises(ValueError, match=r"unknown fields \['speed'\]"):
+        run.RunFolder.open(tmp_path).config(Config)
+    run.write_json(tmp_path / "run.json", {"schema_version": 0})
+    with pytest.raises(ValueError, match="schema_version is 0, expected 1"):
+        run.RunFolder.open(tmp_path)
+
+
+def test_checkpoint_round_trip_keeps_the_last(tmp_path, state):
+    checkpoints = run.Checkpoints(tmp_path / "checkpoints", keep=2)
+    assert checkpoints.latest_step() is None
+    for step in (1, 2, 3):
+        checkpoints.save(step, scaled(state, step), {"frames": 10 * step})
+    template = jax.tree.map(lambda x: x, scaled(state, 0))
+    restored, metadata = run.Checkpoints(tmp_path / "checkpoints").restore(template)
+    assert_same(restored, scaled(state, 3))
+    assert metadata == {"frames": 30}
+    assert_same(checkpoints.restore(template, 2)[0], scaled(state, 2))
+    with pytest.raises(ValueError, match=r"no checkpoint of step 1, found steps \[2, 3\]"):
+        checkpoints.restore(template, 1)
+    checkpoints.save(3, scaled(state, 4))
+    assert_same(checkpoints.restore(template)[0], scaled(state, 4))
+
+
+KILLED_WRITER = """
+import sys, jax.numpy as jnp
+from imdy_jax.run import Checkpoints
+checkpoints = Checkpoints(sys.argv[1])
+for step in range(1, 10_000):
+    checkpoints.save(step, {"w": jnp.full((400, 400), float(step))}, {"step": step})
+    print(step, flush=True)
+"""
+
+
+def test_checkpoint_survives_kill(tmp_path):
+    """A writer killed at any moment leaves a newest checkpoint that is whole: at least the last it reported."""
+    template = {"w": jnp.zeros((400, 400))}
+    for delay in (0.01, 0.04):
+        folder = tmp_path / str(delay)
+        command = [sys.executable, "-c", KILLED_WRITER, str(folder)]
+        writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        reported = int(writer.stdout.readline())
+        time.sleep(delay)
+        writer.send_signal(signal.SIGKILL)
+        reported = max([reported, *map(int, writer.communicate()[0].split())])
+        checkpoints = run.Checkpoints(folder)
+        state, metadata = checkpoints.restore(template)
+        assert checkpoints.latest_step() == metadata["step"] >= reported
+        np.testing.assert_array_equal(state["w"], np.full((400, 400), metadata["step"]))
+
+
+def test_half_written_checkpoint_is_ignored(tmp_path, state):
+    """What orbax has on disk while it writes step 2 is a folder with a temporary name."""
+    folder = tmp_path / "checkpoints"
+    run.Checkpoints(folder).save(1, state)
+    (folder / "2.orbax-checkpoint-tmp-17" / "state").mkdir(parents=True)
+    reopened = run.Checkpoints(folder)
+    assert reopened.latest_step() == 1
+    reopened.save(2, scaled(state, 2))
+    assert_same(run.Checkpoints(folder).restore(state)[0], scaled(state, 2))
+
+
+def test_metric_log_resumes_without_duplicates(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = run.MetricLog(path)
+    for step in range(5):
+        log.append(step, loss=jnp.float32(step / 2))
+    with path.open("a") as torn:
+        torn.write('{"step": 5, "lo')
+    resumed = run.MetricLog(path, resume_step=2)
+    for step in (3, 4):
+        resumed.append(step, loss=10.0 * step)
+    assert run.read_metrics(path) == [
+        {"step": 0, "loss": 0.0},
+        {"step": 1, "loss": 0.5},
+        {"step": 2, "loss": 1.0},
+        {"step": 3, "loss": 30.0},
+        {"step": 4, "loss": 40.0},
+    ]
+
+
+def test_json_is_written_whole(tmp_path):
+    """Readers see the old file or the new one; a value that JSON cannot hold leaves the old one in place."""
+    path = tmp_path / "table.json"
+    run.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        run.write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["table.json"]
+
+
+def test_compilation_cache_honours_the_environment(tmp_path, monkeypatch):
+    before = jax.config.jax_compilation_cache_dir
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert run.enable_compilation_cache() == tmp_path / "imdy_jax" / "xla"
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "mine"))
+    assert run.enable_compilation_cache() == tmp_path / "mine"
+    jax.config.update("jax_compilation_cache_dir", before)

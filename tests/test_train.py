@@ -1,0 +1,63 @@
+"""The trainer: it improves, and an interruption changes nothing."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from small_world import small_env
+
+from imdy_jax.imitation.evaluate import evaluate, score
+from imdy_jax.imitation.ppo import PPOConfig
+from imdy_jax.imitation.train import TrainConfig, load, train
+from imdy_jax.run import RunFolder, read_metrics
+
+PPO = PPOConfig(hidden=(32,), horizon=8, minibatch=64, epochs=2, learning_rate=1e-3)
+
+
+@pytest.fixture(scope="module")
+def env():
+    return small_env(32)
+
+
+def _run(path, env, iterations, resume=False):
+    config = TrainConfig(minutes=60.0, iterations=iterations, checkpoint_every=2, ppo=PPO)
+    run = RunFolder.create(path, dataclasses.replace(config, iterations=0), seed=0, resume=resume)
+    return run, train(env, config, run, seed=0)
+
+
+def test_a_run_that_was_killed_goes_on_with_the_same_numbers(tmp_path, env):
+    whole, straight = _run(tmp_path / "whole", env, 5)
+    _run(tmp_path / "torn", env, 4)
+    # The process dies after iteration 4 and before its successor: the log has a torn line, a later row.
+    with (tmp_path / "torn" / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 5, "reward": 123.0}\n{"step": 6, "rew')
+    torn, resumed = _run(tmp_path / "torn", env, 5, resume=True)
+    for a, b in zip(jax.tree.leaves(straight.params), jax.tree.leaves(resumed.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+    rows = [read_metrics(run.path / "metrics.jsonl") for run in (whole, torn)]
+    assert [row["step"] for row in rows[1]] == [1, 2, 3, 4, 5]
+    assert [row["reward"] for row in rows[0]] == [row["reward"] for row in rows[1]]
+    kept = load(torn, TrainConfig(ppo=PPO), env.observation_size, env.action_size)
+    assert kept.digest == resumed.digest == straight.digest
+
+
+def test_learning_changes_the_policy_and_the_evaluation_is_deterministic(tmp_path, env):
+    _, trained = _run(tmp_path / "run", env, 2)
+    assert max(float(np.abs(x).max()) for x in jax.tree.leaves(trained.params["params" if "params" in trained.params else "actor"])) > 0
+    judge = small_env(2, stray_limit=float("inf"))
+    lengths = np.asarray(judge.table.length)
+    first, second = (evaluate(trained, judge, lengths) for _ in range(2))
+    assert first == second
+    assert all(s.success and 0.1 < s.mpjpe < 100 for s in first)
+
+
+def test_a_failure_ends_the_score_where_it_happens():
+    reference = np.zeros((20, 24, 3))
+    position = reference.copy()
+    position[:, :, 0] = 0.01
+    position[12:, :, 2] = 0.6
+    judged = score(position, reference)
+    assert not judged.success and judged.frames == 12 and judged.mpjpe == pytest.approx(10.0)
+    position[5] = np.nan
+    assert score(position, reference).diverged
