@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
+from envs.feedforward import BalanceGains, balancing_torque
 from envs.observation import OBSERVATION_SIZE, observe
 from envs.physics import Physics, PhysicsState
 from envs.reference import Bodies, ReferenceTable, body_state
@@ -14,9 +16,12 @@ from envs.effort import limit_target
 from envs.termination import diverged, strayed
 from imdy_jax import rotation
 from imdy_jax.imitation.environment import StepResult, Transition
-from imdy_jax.skeleton import NUM_JOINTS
+from imdy_jax.skeleton import GROUPS, NUM_JOINTS
 
 ACTION_SIZE = 3 * NUM_JOINTS
+# How far an action turns a joint, against a leg joint: balance is made with legs and trunk, and what the policy tries
+# out in the hands only blurs what it learns about the legs.
+_REACH = np.array([{"leg": 1.0, "toe": 0.5, "spine": 1.0, "arm": 0.5, "hand": 0.25}[g] for g in GROUPS[1:]])[:, None]
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class TaskConfig:
     relative_target: bool = True  # the action turns the reference pose; off: it turns the rest pose
     reference_velocity: bool = True  # the damper acts on the velocity error; off: on the velocity
     feedforward: bool = True  # the reference's inverse-dynamics torque is added to the target
+    balance: bool = True  # the feed-forward is computed at the state reached and corrects the root; off: precomputed
+    gains: BalanceGains = BalanceGains()
     action_scale: float = 0.4  # rad of target rotation per unit of action, relative target
     absolute_action_scale: float = 3.0  # the same without it: the action has to span the joint's whole range
     stray_limit: float = 0.25  # m: training episodes end beyond it
@@ -80,7 +87,7 @@ class ImitationEnv:
         """One control step towards the reference's next frame; finished episodes restart elsewhere."""
         clip, frame = state.clip, state.frame + 1
         before = state.physics
-        target = self.target(before.q, clip, frame, action)
+        target = self.target(before, clip, frame, action)
         after, substeps = self.physics.step(before, target)
 
         broken = jax.vmap(diverged)(after.q, after.v)
@@ -118,9 +125,9 @@ class ImitationEnv:
             ),
         )
 
-    def target(self, q: jax.Array, clip: jax.Array, frame: jax.Array, action: jax.Array) -> jax.Array:
-        """PD target (N, 23, 4) for action (N, 69) at q: reference ∘ exp(feed-forward / kp) ∘ exp(scale · action)."""
-        config, humanoid = self.config, self.physics.humanoid
+    def target(self, state: PhysicsState, clip: jax.Array, frame: jax.Array, action: jax.Array) -> jax.Array:
+        """PD target (N, 23, 4) for action (N, 69): reference ∘ exp(feed-forward / kp) ∘ exp(scale · action)."""
+        config, humanoid, q = self.config, self.physics.humanoid, state.q
         row = self.table.row(clip, frame)
         offset = action.reshape(-1, NUM_JOINTS, 3).astype(q.dtype)
         advance = jnp.zeros_like(offset)
@@ -128,14 +135,21 @@ class ImitationEnv:
             lag = humanoid.damping / humanoid.stiffness
             advance = advance + lag[..., None] * _joint_velocity(self.table.v[row])
         if config.feedforward:
-            advance = advance + self.table.feedforward[row] / humanoid.stiffness[..., None]
+            advance = advance + self._feedforward(state, row) / humanoid.stiffness[..., None]
         turn = rotation.exp(advance.astype(q.dtype))
         if config.relative_target:
             base = self.table.q[row][:, 7:].reshape(-1, NUM_JOINTS, 4).astype(q.dtype)
-            turn = rotation.multiply(rotation.multiply(base, turn), rotation.exp(config.action_scale * offset))
+            turn = rotation.multiply(rotation.multiply(base, turn), rotation.exp(config.action_scale * _REACH * offset))
         else:
             turn = rotation.multiply(rotation.exp(config.absolute_action_scale * offset), turn)
         return jax.vmap(limit_target)(humanoid, q, turn)
+
+    def _feedforward(self, state: PhysicsState, row: jax.Array) -> jax.Array:
+        if not self.config.balance:
+            return self.table.feedforward[row]
+        wanted = (self.table.q[row], self.table.v[row], self.table.a[row])
+        balance = jax.vmap(balancing_torque, in_axes=(0, 0, 0, 0, 0, 0, None))
+        return balance(self.physics.humanoid, state.q, state.v, *wanted, self.config.gains)
 
     def _reference(self, row: jax.Array) -> Bodies:
         return jax.tree.map(lambda x: x[row], self.table.bodies)

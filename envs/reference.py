@@ -31,6 +31,7 @@ class ReferenceTable:
 
     q: jax.Array  # (F, 99)
     v: jax.Array  # (F, 75)
+    a: jax.Array  # (F, 75) v̇ of the low-passed motion
     bodies: Bodies  # leaves (F, 24, ...)
     feedforward: jax.Array  # (F, 23, 3) N·m, child axes
     start: jax.Array  # (C,) int
@@ -57,12 +58,12 @@ def build_table(humanoids: Humanoid, trajectories: list[np.ndarray], fps: float)
     parts = [_reference(jax.tree.map(lambda x, c=c: x[c], humanoids), q, fps) for c, q in enumerate(trajectories)]
     length = np.array([len(q) for q in trajectories])
     start = np.concatenate([[0], np.cumsum(length)[:-1]])
-    q, v, bodies, torque = jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
-    return ReferenceTable(q, v, bodies, torque, jnp.asarray(start), jnp.asarray(length))
+    q, v, a, bodies, torque = jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
+    return ReferenceTable(q, v, a, bodies, torque, jnp.asarray(start), jnp.asarray(length))
 
 
 def _reference(humanoid: Humanoid, q: np.ndarray, fps: float) -> tuple:
-    """q, v, bodies and feed-forward torque of one trajectory, padded while computing so that few lengths compile."""
+    """q, v, v̇, bodies and feed-forward torque of one trajectory, padded while computing so that few lengths compile."""
     q = np.asarray(q)
     smooth = lowpass(q, fps, FEEDFORWARD_CUTOFF)
     rate = jnp.asarray(velocities(q, fps))
@@ -72,7 +73,8 @@ def _reference(humanoid: Humanoid, q: np.ndarray, fps: float) -> tuple:
     bodies, torque = _analyse(humanoid, *(jnp.asarray(x, humanoid.mass.dtype) for x in padded))
     keep = lambda x: x[: len(q)]  # noqa: E731
     dtype = humanoid.mass.dtype
-    return jnp.asarray(q, dtype), jnp.asarray(rate, dtype), jax.tree.map(keep, bodies), keep(torque)
+    smoothed = jnp.asarray(smooth_acceleration, dtype)
+    return jnp.asarray(q, dtype), jnp.asarray(rate, dtype), smoothed, jax.tree.map(keep, bodies), keep(torque)
 
 
 @jax.jit

@@ -22,9 +22,7 @@ def mean_per_joint_error(recorded: jax.Array, estimated: jax.Array, mass: jax.Ar
     return jnp.mean(jnp.linalg.norm(recorded - estimated, axis=-1), axis=-1) / mass
 
 
-def foot_force_error(
-    recorded: jax.Array, estimated: jax.Array, mass: jax.Array | float
-) -> tuple[jax.Array, jax.Array]:
+def foot_force_error(recorded: jax.Array, estimated: jax.Array, mass: jax.Array | float) -> tuple[jax.Array, jax.Array]:
     """mPJE of the left and the right foot (...), N/kg: a foot's force is that of its ankle plus that of its toes.
 
     Args:

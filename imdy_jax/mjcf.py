@@ -108,7 +108,6 @@ def _set_options(spec: mujoco.MjSpec, timestep: float, simulation: bool) -> None
     option.integrator = mujoco.mjtIntegrator.mjINT_EULER
     option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
     option.solver = mujoco.mjtSolver.mjSOL_NEWTON
-    option.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
     option.iterations = option.ls_iterations = SOLVER_ITERATIONS
     option.tolerance = SOLVER_TOLERANCE
     # A diverged simulation must show itself instead of being reset silently.

@@ -1,10 +1,10 @@
-"""Small physical sequences without a simulator: people sway smoothly on both feet, and the forces follow by Newton–Euler.
+"""Small physical sequences without a simulator: people sway on both feet, and the forces follow by Newton–Euler.
 
 Each foot carries half of the force that moves the whole body, and half of the moment, so that nothing is left over at
 the root; joint torques are those of inverse dynamics under these contact wrenches.
 """
 
-from functools import partial
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,17 +14,18 @@ from toy_humanoid import toy_humanoid
 from imdy_jax import rotation
 from imdy_jax.body.markers import MARKERS
 from imdy_jax.body.person import skin_points
-from imdy_jax.dynamics.kinematics import difference, forward_kinematics, integrate, join_q
+from imdy_jax.dynamics.kinematics import difference, forward_kinematics, join_q
 from imdy_jax.dynamics.newton_euler import inverse_dynamics
 from imdy_jax.skeleton import LEFT_FOOT, RIGHT_FOOT
-from imdy_jax.solver.data import Sequence
+from imdy_jax.solver.pack import Sequence
 from imdy_jax.tree import ancestor_sum, build_tree
 
 FPS = 30.0
 DT = 1.0 / FPS
 
 
-def swaying_people(clips: int = 6, takes: int = 2, steps: int = 60, seed: int = 0) -> list[Sequence]:
+@functools.cache
+def swaying_people(clips: int = 6, takes: int = 2, steps: int = 60, seed: int = 0) -> tuple[Sequence, ...]:
     """`takes` sequences of each of `clips` motions, by people of different mass who face different ways."""
     rng = np.random.default_rng(seed)
     people = [toy_humanoid(size=size, mass=mass) for size, mass in ((0.95, 58.0), (1.05, 85.0))]
@@ -41,7 +42,7 @@ def swaying_people(clips: int = 6, takes: int = 2, steps: int = 60, seed: int = 
             arrays[1:] = [x[:-1] for x in arrays[1:]]
             mass = float(np.sum(humanoid.mass))
             sequences.append(Sequence(f"clip{clip}-{take}", f"digest{clip}", mass, *arrays))
-    return sequences
+    return tuple(sequences)
 
 
 @jax.jit

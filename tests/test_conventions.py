@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from toy_humanoid import toy_humanoid
 
 from imdy_jax import rotation
+from imdy_jax.dynamics.contact import supported_torque
 from imdy_jax.dynamics.forward import forward_dynamics
 from imdy_jax.dynamics.kinematics import body_velocities, forward_kinematics, integrate
 from imdy_jax.dynamics.newton_euler import energy, inverse_dynamics
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.usefixtures("strict")
 kinematics = jax.jit(forward_kinematics)
 dynamics = jax.jit(forward_dynamics)
 inverse = jax.jit(inverse_dynamics)
+supported = jax.jit(supported_torque)
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +220,19 @@ def test_precision_follows_the_input(humanoid, state):
     rounded = inverse(*single, jnp.zeros(75, jnp.float32), jnp.zeros((24, 6), jnp.float32))[0]
     assert (double.dtype, rounded.dtype) == (jnp.float64, jnp.float32)
     np.testing.assert_allclose(rounded, double, atol=2e-4 * float(jnp.abs(double).max()))
+
+
+def test_both_precisions_in_one_process(humanoid, state):
+    """A dataset is certified in float64 by the process that trained in float32: neither may disturb the other."""
+    arguments = (humanoid, *state, jnp.zeros(75))
+    found = []
+    for precision in (np.float32, np.float64, np.float32):
+        with jax.enable_x64(precision is np.float64):
+            cast = jax.tree.map(lambda x, dtype=precision: np.asarray(x, dtype), arguments)
+            found.append(np.asarray(supported(*cast)[0]))
+    assert [x.dtype for x in found] == [np.float32, np.float64, np.float32]
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_allclose(found[0], found[1], atol=1e-2 * np.abs(found[1]).max())
 
 
 def test_every_statement_names_a_test_that_exists():

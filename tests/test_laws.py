@@ -120,7 +120,7 @@ def test_nonnegative_least_squares_matches_an_active_set_solver(strict):
     draw = np.random.default_rng(6)
     for _ in range(5):
         columns, wanted, cost = draw.normal(size=(64, 6)), draw.normal(size=6), 10 ** draw.uniform(-3, 2, 64)
-        ours = np.asarray(contact._nonnegative_least_squares(*map(jnp.asarray, (columns, wanted, cost))))
+        ours = np.asarray(contact._nonnegative_least_squares(*map(jnp.asarray, (columns, wanted, cost)), 300))
         theirs, _ = nnls(np.vstack([columns.T, np.diag(np.sqrt(cost))]), np.concatenate([wanted, np.zeros(64)]))
         objective = lambda x, c=columns, w=wanted, k=cost: np.sum((x @ c - w) ** 2) + np.sum(k * x * x)  # noqa: E731
         assert (ours >= 0).all()

@@ -34,7 +34,7 @@ class Marker(NamedTuple):
     direction: tuple[float, float, float]
 
 
-# name, label, SMPL vertex, segment, height from the pelvis joint (0) to the neck joint (1)
+# name, label, SMPL vertex, segment, height from the pelvis joint (0) to the neck joint (1) as on SMPL's mean mesh
 _SPINE = (
     ("c7", "C7", 828, "spine3", 0.930),
     ("t1", "T1", 3012, "spine3", 0.890),
@@ -101,10 +101,11 @@ def _table() -> tuple[Marker, ...]:
         for (name, label, vertex, segment, height), direction in midline
     ]
     for name, labels, vertices, segment, a, b, along, offset, direction in _PAIRED:
-        ids = [joint_index(j if j in JOINT_NAMES else f"left_{j}") for j in (segment, a, b)]
-        rows.append(Marker(f"left_{name}", labels[0], vertices[0], *ids, along, offset, direction))
-        mirrored = [(-x, y, z) for x, y, z in (offset, direction)]
-        rows.append(Marker(f"right_{name}", labels[1], vertices[1], *(MIRROR[i] for i in ids), along, *mirrored))
+        k, i, j = (joint_index(n if n in JOINT_NAMES else f"left_{n}") for n in (segment, a, b))
+        rows.append(Marker(f"left_{name}", labels[0], vertices[0], k, i, j, along, offset, direction))
+        k, i, j = MIRROR[k], MIRROR[i], MIRROR[j]
+        offset, direction = ((-x, y, z) for x, y, z in (offset, direction))
+        rows.append(Marker(f"right_{name}", labels[1], vertices[1], k, i, j, along, offset, direction))
     return tuple(rows)
 
 

@@ -18,7 +18,6 @@ from imdy_jax.dynamics.newton_euler import inverse_dynamics, no_wrench
 from imdy_jax.humanoid import GRAVITY, SOLID_BODY, Humanoid
 
 _POINTS = 16  # the lowest capsule ends that may carry load in one frame
-_ITERATIONS = 300
 _POINT_BODY = np.repeat(np.array(SOLID_BODY), 2)
 
 
@@ -28,6 +27,7 @@ class ContactModel(NamedTuple):
     friction: float = 1.0
     reach: float = 0.03  # m
     effort: float = 1e-3
+    iterations: int = 300  # of the projected gradient
 
 
 def contact_points(humanoid: Humanoid, pose: Pose) -> tuple[jax.Array, jax.Array]:
@@ -56,7 +56,7 @@ def share_wrench(
     weight = humanoid.total_mass * GRAVITY
     wanted = jnp.concatenate([residual[:3], rotation.rotate(q[3:7], residual[3:]) / lever]) / weight
     cost = jnp.repeat(model.effort * (1.0 + (height / model.reach) ** 4), 4)
-    share = _nonnegative_least_squares(columns, wanted, cost) * weight
+    share = _nonnegative_least_squares(columns, wanted, cost, model.iterations) * weight
     pushed = jnp.einsum("pe,ex->px", share.reshape(_POINTS, 4), edges, precision=jax.lax.Precision.HIGHEST)
 
     body = jnp.asarray(_POINT_BODY)[chosen]
@@ -64,15 +64,17 @@ def share_wrench(
     return no_wrench(q.dtype).at[body].add(jnp.concatenate([pushed, about_joint], axis=-1))
 
 
-def supported_torque(humanoid: Humanoid, q: jax.Array, v: jax.Array, a: jax.Array) -> tuple[jax.Array, jax.Array]:
+def supported_torque(
+    humanoid: Humanoid, q: jax.Array, v: jax.Array, a: jax.Array, model: ContactModel | None = None
+) -> tuple[jax.Array, jax.Array]:
     """Joint torques (23, 3) with the floor's share of the load taken off, and the wrenches (24, 6) assumed."""
     _, residual = inverse_dynamics(humanoid, q, v, a)
-    wrench = share_wrench(humanoid, q, residual)
+    wrench = share_wrench(humanoid, q, residual, model)
     torque, _ = inverse_dynamics(humanoid, q, v, a, wrench)
     return torque, wrench
 
 
-def _nonnegative_least_squares(columns: jax.Array, wanted: jax.Array, cost: jax.Array) -> jax.Array:
+def _nonnegative_least_squares(columns: jax.Array, wanted: jax.Array, cost: jax.Array, iterations: int) -> jax.Array:
     """argmin over x ≥ 0 of |Σ x_i columns_i − wanted|² + Σ cost_i x_i²; columns (P, 6), cost (P,)."""
     precision = jax.lax.Precision.HIGHEST
     # Scaling each variable by its own curvature makes the costly (high) points as well conditioned as the low ones.
@@ -92,5 +94,5 @@ def _nonnegative_least_squares(columns: jax.Array, wanted: jax.Array, cost: jax.
         return (x_next, x_next + (t - 1.0) / t_next * (x_next - x), t_next), None
 
     zero = jnp.zeros_like(cost)
-    (x, _, _), _ = jax.lax.scan(iterate, (zero, zero, jnp.ones((), cost.dtype)), None, length=_ITERATIONS)
+    (x, _, _), _ = jax.lax.scan(iterate, (zero, zero, jnp.ones((), cost.dtype)), None, length=iterations)
     return x * scale

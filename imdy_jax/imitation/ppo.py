@@ -28,11 +28,11 @@ class PPOConfig:
     discount: float = 0.97
     trace: float = 0.95
     clip: float = 0.2
-    learning_rate: float = 5e-4  # to begin with
+    learning_rate: float = 5e-4  # of the actor, to begin with; it follows the divergence
+    critic_learning_rate: float = 1e-3
     min_learning_rate: float = 1e-5
     max_learning_rate: float = 2e-3
     divergence: float = 0.1  # target of the Kullback–Leibler divergence per iteration
-    critic_weight: float = 1.0
     bound_weight: float = 1.0  # on the square of the mean action beyond ±1
     gradient_norm: float = 1.0
 
@@ -131,7 +131,9 @@ def _learn(policy: Policy, config: PPOConfig, learner: LearnerState, batch: Batc
         minibatch = jax.tree.map(lambda x: x[rows], batch)
         grad, measured = jax.grad(_loss, argnums=2, has_aux=True)(policy, config, params, minibatch)
         change, optimizer = adam.update(grad, optimizer, params)
-        params = optax.apply_updates(params, jax.tree.map(lambda x: -rate * x, change))
+        rates = {"actor": rate, "critic": config.critic_learning_rate}
+        step = {part: jax.tree.map(lambda x, r=rates[part]: -r * x, tree) for part, tree in change.items()}
+        params = optax.apply_updates(params, step)
         far, near = measured["divergence"] > 2 * config.divergence, measured["divergence"] < config.divergence / 2
         rate = jnp.where(far, rate / 1.2, jnp.where(near, rate * 1.05, rate))
         rate = jnp.clip(rate, config.min_learning_rate, config.max_learning_rate)
@@ -156,12 +158,15 @@ def _loss(policy: Policy, config: PPOConfig, params: dict, batch: Batch) -> tupl
         "bound_loss": bound,
         "divergence": jnp.mean(policy.divergence(mean, batch.mean)),
         "clipped_ratio": jnp.mean(jnp.abs(ratio - 1.0) > config.clip),
+        "unexplained_variance": critic / (jnp.var(batch.value_target) + 1e-12),
     }
-    return actor + config.critic_weight * critic + config.bound_weight * bound, measured
+    return actor + critic + config.bound_weight * bound, measured
 
 
 def _adam(config: PPOConfig) -> optax.GradientTransformation:
-    return optax.chain(optax.clip_by_global_norm(config.gradient_norm), optax.scale_by_adam(eps=1e-5))
+    """Adam without its learning rate; actor and critic share no parameter, so each has its own gradient norm."""
+    one = optax.chain(optax.clip_by_global_norm(config.gradient_norm), optax.scale_by_adam(eps=1e-5))
+    return optax.multi_transform({"actor": one, "critic": one}, {"actor": "actor", "critic": "critic"})
 
 
 def _metrics(steps: dict[str, Any]) -> dict[str, jax.Array]:

@@ -1,0 +1,112 @@
+"""The embedded default body: a person of given sex, stature and mass, from published anthropometric tables.
+
+`proportions` places the joints, `figure` gives the skin, `de_leva` the inertial parameters, `markers` the markers.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from imdy_jax.body import figure, proportions
+from imdy_jax.body.de_leva import SEGMENTS, segment_inertias, segment_table
+from imdy_jax.body.markers import MARKER_SEGMENT
+from imdy_jax.body.person import Body
+from imdy_jax.body.proportions import NUM_SHAPE, SEXES, Lengths
+from imdy_jax.skeleton import MIRROR, NUM_BODIES, joint_index
+
+# ICRP Publication 89 (2002), reference adults: stature m, mass kg. Neutral is their mean.
+_REFERENCE = {"female": (1.63, 60.0), "male": (1.76, 73.0), "neutral": (1.695, 66.5)}
+_STATURE_RANGE = (1.2, 2.3)  # m
+_MASS_RANGE = (25.0, 250.0)  # kg
+_BETA_RANGE = 5.0
+
+
+def anthropometric_body(
+    sex: str = "neutral", stature: float | None = None, mass: float | None = None, betas=None
+) -> Body:
+    """A person in SMPL's rest pose: 24 joints, inertial parameters, closed skin and markers; pelvis at the origin.
+
+    stature in m and mass in kg, by default ICRP Publication 89's reference adult of that sex. betas, up to
+    NUM_SHAPE of them, vary the proportions (`proportions.SHAPE` names them; one is about one standard deviation)
+    at the same stature and mass. Raises ValueError for an unknown sex or a figure out of range.
+    """
+    if sex not in SEXES:
+        raise ValueError(f"default body: sex is {sex!r}, expected one of {', '.join(SEXES)}")
+    stature, mass = (
+        default if given is None else given for given, default in zip((stature, mass), _REFERENCE[sex], strict=True)
+    )
+    _check("stature", stature, _STATURE_RANGE, "metres", "give 1.75 for 175 cm")
+    _check("mass", mass, _MASS_RANGE, "kilograms", "give 70.0 for 70 kg")
+    betas = _full_shape(betas)
+    size = proportions.lengths(sex, stature, betas)
+    joints = proportions.joint_positions(size)
+    table = segment_table(sex, betas)
+    vertices, solids = figure.fit(size, joints, _girths(size, mass * table[:, 0]))
+    model = figure.figure()
+    masses, centres, inertias = segment_inertias(size, joints, mass, table, solids)
+    spots = np.einsum("mc,mcx->mx", model.marker_shares, vertices[model.marker_corners])
+    number = lambda x: jnp.asarray(x, jnp.result_type(float))  # noqa: E731
+    return Body(
+        joints=number(joints),
+        mass=number(masses),
+        com=number(centres - joints),
+        inertia=number(inertias),
+        vertices=number(vertices),
+        faces=jnp.asarray(model.faces, jnp.int32),
+        skin=number(model.skin),
+        markers=number(spots),
+        marker_skin=number(np.eye(NUM_BODIES)[MARKER_SEGMENT]),
+        betas=number(betas),
+        sex=sex,
+        source="anthropometric",
+    )
+
+
+def random_subject(key: jax.Array) -> Body:
+    """A person drawn at random from a jax random key: woman or man, 1.50–1.95 m, 45–110 kg.
+
+    Stature is normal about ICRP's reference adult (standard deviation 6.5 cm), the body-mass index log-normal about
+    the reference adult's (15 %), the shape vector normal, cut at two standard deviations.
+    """
+    keys = jax.random.split(key, 4)
+    sex = ("female", "male")[int(jax.random.bernoulli(keys[0]))]
+    mean_stature, mean_mass = _REFERENCE[sex]
+    tall, heavy = (float(jax.random.truncated_normal(k, -2.0, 2.0)) for k in keys[1:3])
+    stature = float(np.clip(mean_stature + 0.065 * tall, 1.50, 1.95))
+    mass = float(np.clip(mean_mass * (stature / mean_stature) ** 2 * np.exp(0.15 * heavy), 45.0, 110.0))
+    betas = np.asarray(jax.random.truncated_normal(keys[3], -2.0, 2.0, (NUM_SHAPE,)), float)
+    return anthropometric_body(sex, stature, mass, betas)
+
+
+def _check(field: str, found: float, limits: tuple[float, float], unit: str, mend: str) -> None:
+    if not limits[0] <= found <= limits[1]:
+        raise ValueError(f"default body: {field} is {found}, expected {limits[0]} to {limits[1]} {unit}; {mend}")
+
+
+def _full_shape(betas) -> np.ndarray:
+    given = np.zeros(0) if betas is None else np.asarray(betas, float).reshape(-1)
+    if len(given) > NUM_SHAPE or not np.all(np.abs(given) <= _BETA_RANGE):
+        raise ValueError(
+            f"default body: betas are {given}, expected at most {NUM_SHAPE} numbers within ±{_BETA_RANGE:g}; "
+            "scale the shape vector down (one is a standard deviation)"
+        )
+    return np.pad(given, (0, NUM_SHAPE - len(given)))
+
+
+def _girths(size: Lengths, mass: np.ndarray) -> np.ndarray:
+    """Girths (24,) relative to the model's, from the masses (8,) of de Leva's segments at their lengths.
+
+    Head, hands and feet grow with their length alone; what mass they lack is made good on trunk and limbs.
+    """
+    model = figure.figure()
+    model_mass = figure.MASS * segment_table("neutral", np.zeros(NUM_SHAPE))[:, 0]
+    stretch = np.array([getattr(size, name) / getattr(model.size, name) for name in SEGMENTS])
+    count = np.array([s.sides for s in SEGMENTS.values()])
+    stiff = np.array([name in ("head", "hand", "foot") for name in SEGMENTS])
+    lacking = np.sum((count * (mass - model_mass * stretch**3))[stiff])
+    mass = mass * (1.0 + lacking / np.sum((count * mass)[~stiff]))
+    girth = np.ones(NUM_BODIES)
+    for segment, factor in zip(SEGMENTS.values(), np.sqrt(mass / model_mass / stretch), strict=True):
+        for k in map(joint_index, segment.members):
+            girth[[k, MIRROR[k]]] = factor
+    return girth

@@ -1,0 +1,63 @@
+"""What a dataset holds and how far it is to be trusted, as one table."""
+
+import numpy as np
+
+from imdy_jax.dataset.certify import Certificate, read_certificate
+from imdy_jax.dataset.checks import CHECKS, SCALES
+from imdy_jax.dataset.store import Dataset, sequence_attributes, sequence_ids, size_on_disk
+from imdy_jax.report import Table
+
+_LISTED = 10  # failing sequences named in the notes
+_HOUR = 3600.0  # s
+
+
+def summarize(dataset: Dataset) -> Table:
+    """Sequences, seconds, certified share, residuals, imitation error and size of a dataset."""
+    names = sequence_ids(dataset)
+    attributes = [sequence_attributes(dataset, name) for name in names]
+    certificates = [read_certificate(dataset, name) for name in names]
+    known = [c for c in certificates if c is not None]
+    passed = [c for c in known if c.passed]
+    seconds = sum(a["duration"] for a in attributes)
+    size = size_on_disk(dataset)
+    share = lambda part: 100.0 * len(part) / len(names) if names else None  # noqa: E731
+    rows = [
+        ("sequences", len(names), ""),
+        ("motion", seconds, "s"),
+        ("certified", share(passed), "% of sequences"),
+        ("certified motion", sum(c.duration for c in passed), "s"),
+        ("failed", len(known) - len(passed), "sequences"),
+        ("not checked yet", len(names) - len(known), "sequences"),
+        ("imitation succeeded", share([a for a in attributes if a["success"]]), "% of sequences"),
+        ("imitation error", _mean([a["position_error_mm"] for a in attributes]), "mm, mean over sequences"),
+        ("clipped torques", _mean([100 * a["clipped_share"] for a in attributes]), "% of joints and substeps"),
+        ("size", size / 1e6, "MB"),
+        ("size per hour", size / 1e6 * _HOUR / seconds if seconds else None, "MB/h of motion"),
+    ]
+    failing = [f"failed: {c.sequence}: {c.faults[0]}" for c in known if not c.passed]
+    more = [f"failed: {len(failing) - _LISTED} more"] if len(failing) > _LISTED else []
+    return Table("Dataset", ("", "value", "unit"), tuple(rows), (*failing[:_LISTED], *more))
+
+
+def residual_table(certificates: list[Certificate]) -> Table:
+    """Each check over all sequences: median of the medians, worst of the worst and where, as told in CHECKS."""
+    rows, judged = [], [c for c in certificates if c.figures]
+    for precision in sorted({c.precision for c in judged}):
+        of_precision = [c for c in judged if c.precision == precision]
+        for name, check in CHECKS.items():
+            worst = max(of_precision, key=lambda c, name=name: np.nan_to_num(c.figures[name].worst, nan=np.inf))
+            figure = worst.figures[name]
+            median = float(np.median([c.figures[name].median for c in of_precision]))
+            limit = figure.limit if np.isfinite(figure.limit) else None
+            where = f"{worst.sequence} frame {figure.worst_frames[0]}"
+            rows.append((precision, name, median, figure.worst, limit, SCALES[check.scale], where))
+    columns = ("precision", "residual", "median", "worst", "limit", "in units of", "worst in")
+    return Table("Certificate", columns, tuple(rows), _meanings(judged))
+
+
+def _meanings(judged: list[Certificate]) -> tuple[str, ...]:
+    return tuple(f"{name}: {check.meaning}" for name, check in CHECKS.items()) if judged else ()
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None

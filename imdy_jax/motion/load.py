@@ -1,0 +1,112 @@
+"""Any path → clips for a person: read, resample, fit, check. A new format is a new file here and a line in READERS."""
+
+import collections
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from imdy_jax.body.person import Body
+from imdy_jax.motion.amass import read_amass
+from imdy_jax.motion.check import Problem, check_clip, rejected
+from imdy_jax.motion.clip import Clip
+from imdy_jax.motion.errors import MotionFileError, require_length
+from imdy_jax.motion.fit import fit
+from imdy_jax.motion.procedural import procedural_clips
+from imdy_jax.motion.resample import mirror, resample
+
+logger = logging.getLogger(__name__)
+
+PROCEDURAL = "procedural"
+READERS: dict[str, Callable[..., Clip]] = {".npz": read_amass}
+NOT_MOTIONS = ("shape.npz", "*_stagei.npz")  # AMASS keeps body shapes and calibrations beside the motions
+
+
+class Rejected(NamedTuple):
+    """A clip that was left out, and why."""
+
+    source: str
+    reason: str  # one sentence: file, field or frames, found, expected
+    problems: tuple[Problem, ...] = ()  # empty where the file could not be read
+
+
+def load_clips(
+    path: str | Path, body: Body, fps: float = 30.0, check: bool = True, mirrored: bool = False, **reader: Any
+) -> tuple[list[Clip], list[Rejected]]:
+    """Clips of a file, of a folder (with its subfolders, in order of name) or of the built-in set, fitted to a body.
+
+    path: a file or folder, or "procedural". fps: frame rate of the clips returned. check: leave out clips that no
+    person can have made (check.py); lesser problems are logged as warnings. mirrored: add each clip's mirror image.
+    reader: options of the file format, for instance up="y" for AMASS-style files that are y-up.
+    A bad file is reported in the second list and does not stop the others. Raises FileNotFoundError where the path
+    does not exist, ValueError where a folder holds no motion file or a single file is in an unknown format.
+    """
+    if str(path) == PROCEDURAL:
+        clips, bad = list(procedural_clips(body, fps).values()), []
+    else:
+        clips, bad = _read_all(Path(path), body, fps, reader)
+    if check:
+        clips, unsound = _sound(clips, body)
+        bad = bad + unsound
+    if mirrored:
+        clips = [each for clip in clips for each in (clip, mirror(clip))]
+    return clips, bad
+
+
+def find_files(path: Path) -> list[Path]:
+    """Motion files under a path, sorted; raises FileNotFoundError or ValueError that lists the known formats."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: found nothing, expected a motion file or a folder of them; check the path")
+    known = ", ".join(READERS)
+    if path.is_file():
+        if path.suffix.lower() not in READERS:
+            raise ValueError(f"{path}: found format {path.suffix!r}, expected one of {known}; convert the file")
+        return [path]
+    files = [file for file in sorted(path.rglob("*")) if file.is_file() and file.suffix.lower() in READERS]
+    files = [file for file in files if not any(file.match(pattern) for pattern in NOT_MOTIONS)]
+    if not files:
+        raise ValueError(f"{path}: found no motion file, expected some with suffix {known}; name another folder")
+    return files
+
+
+def _read_all(path: Path, body: Body, fps: float, options: dict[str, Any]) -> tuple[list[Clip], list[Rejected]]:
+    files = find_files(path)
+    clips, bad = [], []
+    for file, name in zip(files, _unique_names(files, path), strict=True):
+        try:
+            clip = resample(READERS[file.suffix.lower()](file, **options), fps)
+            require_length(file, f"motion at {fps:g} fps", clip.num_frames)
+        except MotionFileError as error:
+            bad.append(Rejected(str(file), str(error)))
+            continue
+        clips.append(fit(clip.replace(name=name), body))
+    return clips, bad
+
+
+def _sound(clips: list[Clip], body: Body) -> tuple[list[Clip], list[Rejected]]:
+    """Clips without grave problems, and the others."""
+    sound, bad = [], []
+    for clip in clips:
+        problems = check_clip(clip, body)
+        grave = rejected(problems)
+        if grave:
+            bad.append(Rejected(clip.source, str(grave[0]), tuple(problems)))
+            continue
+        sound.append(clip)
+        for problem in problems:
+            logger.warning("%s", problem)
+    return sound, bad
+
+
+def _unique_names(files: list[Path], top: Path) -> list[str]:
+    """File stems; the path below the top folder where a stem occurs twice, numbered where even that does."""
+    stems = collections.Counter(file.stem for file in files)
+    names = [
+        file.stem if stems[file.stem] == 1 else "-".join(file.relative_to(top).with_suffix("").parts) for file in files
+    ]
+    seen: collections.Counter[str] = collections.Counter()
+    for i, name in enumerate(names):
+        seen[name] += 1
+        if seen[name] > 1:
+            names[i] = f"{name}-{seen[name]}"
+    return names
