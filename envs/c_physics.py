@@ -1,6 +1,6 @@
 """The simulated world on the CPU: MuJoCo's own C engine, stepping the whole batch on a pool of threads."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,21 +9,23 @@ import mujoco.batch
 import numpy as np
 
 from envs.effort import exceeds_effort, limit_target
+from envs.host_call import host_call
 from envs.physics import PhysicsState, Substeps
+from envs.subjects import distinct_models
 from imdy_jax.humanoid import Humanoid
-from imdy_jax.mjcf import TO_MUJOCO, TO_SMPL, build_model
+from imdy_jax.mjcf import TO_MUJOCO, TO_SMPL
 from imdy_jax.skeleton import NUM_BODIES, NUM_JOINTS, NUM_Q, NUM_V
 
 
 class _Outcome(NamedTuple):
-    """One control step of the engine, in SMPL's order."""
+    """One control step of the engine, in SMPL's order: arrays, on the host or in JAX, or their shapes."""
 
-    q: np.ndarray  # (N, 99)
-    v: np.ndarray  # (N, S, 75)
-    warmstart: np.ndarray  # (N, 75)
-    torque: np.ndarray  # (N, S, 23, 3)
-    wrench: np.ndarray | None  # (N, S, 24, 6)
-    converged: np.ndarray  # (N, S) bool
+    q: Any  # (N, 99)
+    v: Any  # (N, S, 75)
+    warmstart: Any  # (N, 75)
+    torque: Any  # (N, S, 23, 3)
+    wrench: Any  # (N, S, 24, 6) or None
+    converged: Any  # (N, S) bool
 
 
 class CPhysics:
@@ -47,8 +49,10 @@ class CPhysics:
         self.timestep = 1.0 / (control_hz * substeps)
         self.record = record
         models, subject = distinct_models(humanoids, self.timestep)
-        if not record:
-            for model in models:
+        for model in models:
+            # A diverged simulation must show itself instead of being reset silently.
+            model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+            if not record:
                 model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR
         self._batch = mujoco.batch.Batch(models[0], self.num_envs, threads)
         _expand_differences(self._batch, models, subject)
@@ -63,9 +67,10 @@ class CPhysics:
     def step(self, state: PhysicsState, target: jax.Array) -> tuple[PhysicsState, Substeps]:
         """Hold the PD target (N, 23, 4), child in parent, for one control step."""
         target = jax.vmap(limit_target)(self.humanoid, state.q, target)
-        out = jax.pure_callback(self._step, self._outcome_shapes(state.q.dtype), *_leaves(state), target)
+        shapes = self._outcome_shapes(state.q.dtype)
+        out = host_call(self._step, shapes, state.q, state.v, state.warmstart, target)
         after = PhysicsState(q=out.q, v=out.v[:, -1], warmstart=out.warmstart)
-        clipped = jax.vmap(exceeds_effort)(self.humanoid, out.torque)
+        clipped = jax.vmap(jax.vmap(exceeds_effort, in_axes=(None, 0)))(self.humanoid, out.torque)
         return after, Substeps(out.v, out.torque, out.wrench, clipped, out.converged)
 
     def _outcome_shapes(self, dtype: jnp.dtype) -> _Outcome:
@@ -81,9 +86,8 @@ class CPhysics:
             converged=shape(self.substeps, dtype=jnp.dtype(bool)),
         )
 
-    def _step(self, q: jax.Array, v: jax.Array, warmstart: jax.Array, target: jax.Array) -> _Outcome:
+    def _step(self, q: np.ndarray, v: np.ndarray, warmstart: np.ndarray, target: np.ndarray) -> _Outcome:
         """One control step of the engine; arrays in SMPL's order go in and come out."""
-        q, v, warmstart, target = (np.asarray(x) for x in (q, v, warmstart, target))
         self._state["qpos"][:] = q[:, TO_MUJOCO.qpos_index]
         self._state["qvel"][:] = v[:, TO_MUJOCO.dof_index]
         self._state["qacc_warmstart"][:] = warmstart[:, TO_MUJOCO.dof_index]
@@ -99,7 +103,7 @@ class CPhysics:
         force = (log["qfrc_passive"] - self._armature * acceleration)[..., TO_SMPL.dof_index]
         # A simulation that diverged stops stepping, and its clock with it.
         stepped = log[mujoco.mjtState.mjSTATE_TIME][..., 0] > (np.arange(self.substeps) + 0.5) * self.timestep
-        outcome = _Outcome(
+        return _Outcome(
             q=self._state["qpos"][:, TO_SMPL.qpos_index],
             v=v1[..., TO_SMPL.dof_index],
             warmstart=self._state["qacc_warmstart"][:, TO_SMPL.dof_index],
@@ -107,16 +111,6 @@ class CPhysics:
             wrench=_body_wrench(log["cfrc_ext"], log["xpos"], log["subtree_com"]) if self.record else None,
             converged=(log["solver_niter"][..., 0] < self._batch.model.opt.iterations) & stepped,
         )
-        return jax.tree.map(lambda x: x if x.dtype == bool else x.astype(q.dtype), outcome)
-
-
-def distinct_models(humanoids: Humanoid, timestep: float) -> tuple[list[mujoco.MjModel], np.ndarray]:
-    """A MuJoCo model for each distinct subject among N, and the index (N,) of each environment's subject."""
-    leaves = [np.asarray(leaf, np.float64) for leaf in _leaves(humanoids)]
-    rows = np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
-    _, first, subject = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    models = [build_model(jax.tree.map(lambda leaf, i=i: leaf[i], humanoids), timestep) for i in first]
-    return models, subject.reshape(-1)
 
 
 def _expand_differences(batch: mujoco.batch.Batch, models: list[mujoco.MjModel], subject: np.ndarray) -> None:
@@ -137,7 +131,3 @@ def _body_wrench(cfrc_ext: np.ndarray, xpos: np.ndarray, subtree_com: np.ndarray
     moment, force = cfrc_ext[..., 1:, :3], cfrc_ext[..., 1:, 3:]
     arm = xpos[..., 1:, :] - subtree_com[..., 1:2, :]
     return np.concatenate([force, moment - np.cross(arm, force)], axis=-1)[..., TO_SMPL.body_index, :]
-
-
-def _leaves(dataclass) -> list:
-    return [getattr(dataclass, name) for name in type(dataclass).__dataclass_fields__]

@@ -22,5 +22,5 @@ def limit_target(humanoid: Humanoid, q: jax.Array, target: jax.Array) -> jax.Arr
 
 
 def exceeds_effort(humanoid: Humanoid, torque: jax.Array) -> jax.Array:
-    """Whether the net joint torque (..., 23, 3), N·m, is beyond the effort limit, (..., 23)."""
+    """Whether the net joint torque (23, 3), N·m, is beyond the joint's effort limit, (23,) bool."""
     return jnp.linalg.norm(torque, axis=-1) > humanoid.effort

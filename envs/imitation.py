@@ -1,6 +1,7 @@
 """The imitation task: reset and step of N humanoids, each following a clip. Orchestration only."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -93,7 +94,7 @@ class ImitationEnv:
         broken = jax.vmap(diverged)(after.q, after.v)
         bodies = jax.vmap(body_state)(self.physics.humanoid, after.q, after.v)
         reference = self._reference(self.table.row(clip, frame))
-        terms = jax.vmap(imitation_terms, in_axes=(0, 0, None))(bodies, reference, self.config.scales)
+        terms = jax.vmap(partial(imitation_terms, scales=self.config.scales))(bodies, reference)
         terms["energy"] = jax.vmap(energy_term)(substeps.torque, _joint_velocity(substeps.v))
         reward = total(terms, self.config.weights)
         off = jax.vmap(strayed, in_axes=(0, 0, None))(bodies.position, reference.position, self.config.stray_limit)
@@ -148,8 +149,8 @@ class ImitationEnv:
         if not self.config.balance:
             return self.table.feedforward[row]
         wanted = (self.table.q[row], self.table.v[row], self.table.a[row])
-        balance = jax.vmap(balancing_torque, in_axes=(0, 0, 0, 0, 0, 0, None))
-        return balance(self.physics.humanoid, state.q, state.v, *wanted, self.config.gains)
+        balance = jax.vmap(partial(balancing_torque, gains=self.config.gains))
+        return balance(self.physics.humanoid, state.q, state.v, *wanted)
 
     def _reference(self, row: jax.Array) -> Bodies:
         return jax.tree.map(lambda x: x[row], self.table.bodies)

@@ -1,6 +1,6 @@
 """Reward as a dict of named terms; the weights and scales are PHC's (Luo et al. 2023)."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,8 @@ from envs.reference import Bodies
 from imdy_jax import rotation
 
 
-class RewardWeights(NamedTuple):
+@dataclass(frozen=True)
+class RewardWeights:
     """Weight of each term."""
 
     position: float = 0.5
@@ -19,7 +20,8 @@ class RewardWeights(NamedTuple):
     energy: float = 0.0005
 
 
-class RewardScales(NamedTuple):
+@dataclass(frozen=True)
+class RewardScales:
     """Sharpness of each exponential: per m², rad², (m/s)² and (rad/s)²."""
 
     position: float = 100.0

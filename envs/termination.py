@@ -7,7 +7,7 @@ import numpy as np
 from imdy_jax.skeleton import LEFT_FOOT, NUM_BODIES, RIGHT_FOOT
 
 # Ankles and toes are excused: a foot that lands beside its reference is no failure (PHC).
-_WATCHED = np.array([k for k in range(NUM_BODIES) if k not in (*LEFT_FOOT, *RIGHT_FOOT)])
+_WATCHED = np.array([k for k in range(NUM_BODIES) if k not in (*LEFT_FOOT, *RIGHT_FOOT)], np.int32)
 
 
 def strayed(position: jax.Array, reference: jax.Array, limit: float) -> jax.Array:

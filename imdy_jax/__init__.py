@@ -1,0 +1,1 @@
+"""Forces for any human motion, with proof that they obey physics."""

@@ -8,6 +8,7 @@ dof_armature = rotor + h·D under the explicit Euler integrator.
 
 from typing import NamedTuple
 
+import jax
 import mujoco
 import numpy as np
 
@@ -61,7 +62,7 @@ def build_model(humanoid: Humanoid, timestep: float, simulation: bool = True) ->
 
     Raises ValueError where a leaf has a wrong shape or an inertia is not that of a solid.
     """
-    humanoid = Humanoid(*(np.asarray(leaf, np.float64) for leaf in _leaves(humanoid)))
+    humanoid = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), humanoid)
     _check(humanoid)
     spec = mujoco.MjSpec()
     _set_options(spec, timestep, simulation)
@@ -82,15 +83,11 @@ def build_model(humanoid: Humanoid, timestep: float, simulation: bool = True) ->
     return model
 
 
-def _leaves(humanoid: Humanoid) -> list:
-    return [getattr(humanoid, name) for name in Humanoid.__dataclass_fields__]
-
-
 def _check(humanoid: Humanoid) -> None:
     if humanoid.mass.shape != (NUM_BODIES,):
         raise ValueError(
-            f"humanoid.mass has shape {humanoid.mass.shape}, expected ({NUM_BODIES},): a model is built of one subject, "
-            "index the leaves of a stacked humanoid first"
+            f"humanoid.mass has shape {humanoid.mass.shape}, expected ({NUM_BODIES},): a model is built of one "
+            "subject; index the leaves of a stacked humanoid first"
         )
     moments = np.linalg.eigvalsh(humanoid.inertia)
     solid = (humanoid.mass > 0) & (moments[:, 0] > 0) & (moments[:, 0] + moments[:, 1] >= moments[:, 2] * (1 - 1e-9))
@@ -110,8 +107,7 @@ def _set_options(spec: mujoco.MjSpec, timestep: float, simulation: bool) -> None
     option.solver = mujoco.mjtSolver.mjSOL_NEWTON
     option.iterations = option.ls_iterations = SOLVER_ITERATIONS
     option.tolerance = SOLVER_TOLERANCE
-    # A diverged simulation must show itself instead of being reset silently.
-    option.disableflags = mujoco.mjtDisableBit.mjDSBL_EULERDAMP | mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    option.disableflags = mujoco.mjtDisableBit.mjDSBL_EULERDAMP
     if not simulation:
         option.disableflags |= mujoco.mjtDisableBit.mjDSBL_CONTACT
 
@@ -122,7 +118,8 @@ def _add_scenery(spec: mujoco.MjSpec) -> None:
     spec.visual.headlight.ambient = (0.35, 0.35, 0.35)
     spec.visual.headlight.diffuse = (0.35, 0.35, 0.35)
     spec.add_texture(name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, width=64, height=384,
-                     builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT, rgb1=(0.93, 0.95, 0.97), rgb2=(0.72, 0.78, 0.84))  # fmt: skip
+                     builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+                     rgb1=(0.93, 0.95, 0.97), rgb2=(0.72, 0.78, 0.84))  # fmt: skip
     spec.add_texture(name="grid", type=mujoco.mjtTexture.mjTEXTURE_2D, width=512, height=512,
                      builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER, mark=mujoco.mjtMark.mjMARK_EDGE,
                      rgb1=(0.85, 0.86, 0.87), rgb2=(0.80, 0.81, 0.83), markrgb=(0.62, 0.64, 0.67))  # fmt: skip
@@ -160,11 +157,20 @@ def _add_body(parent: mujoco.MjsBody, humanoid: Humanoid, k: int) -> mujoco.MjsB
 
 
 def _add_solid(body: mujoco.MjsBody, humanoid: Humanoid, g: int) -> None:
+    """A capsule to look at, and the spheres at its ends, which are all that a floor can touch of it.
+
+    Spheres and not the capsule itself, because the two engines orient the friction pyramid of a steep capsule
+    differently, whereas a sphere's pyramid lies along the world's axes in both.
+    """
+    ends, radius = humanoid.solid_ends[g], (humanoid.solid_radius[g], 0, 0)
     name = f"{body.name}_{g}"
     colour = _LEFT if name.startswith("left") else _RIGHT if name.startswith("right") else _MIDLINE
-    # Bodies touch the floor alone: contype of the one against conaffinity of the other.
-    body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_CAPSULE, fromto=humanoid.solid_ends[g].ravel(),
-                  size=(humanoid.solid_radius[g], 0, 0), contype=1, conaffinity=0, rgba=colour, **_CONTACT)  # fmt: skip
+    body.add_geom(name=name, type=mujoco.mjtGeom.mjGEOM_CAPSULE, fromto=ends.ravel(), size=radius,
+                  contype=0, conaffinity=0, rgba=colour)  # fmt: skip
+    # Bodies touch the floor alone: contype of the one against conaffinity of the other. Group 3 is not drawn.
+    for side, end in zip("ab", ends, strict=True):
+        body.add_geom(name=f"{name}_{side}", type=mujoco.mjtGeom.mjGEOM_SPHERE, pos=end, size=radius,
+                      contype=1, conaffinity=0, group=3, **_CONTACT)  # fmt: skip
 
 
 def standing_height(humanoid: Humanoid) -> float:

@@ -1,6 +1,7 @@
 """What a run shows while it works and when it is done: progress with an estimate of the time left, and tables."""
 
 import dataclasses
+import json
 import sys
 import time
 from pathlib import Path
@@ -78,6 +79,16 @@ class Table:
         """Write the table as JSON, with the versions and the machine that made it."""
         content = {**run.to_json(self), "provenance": run.provenance()}
         run.write_json(path, content)
+
+
+def read_table(path: str | Path) -> Table:
+    """A table that `Table.write` has written; raises ValueError where there is none."""
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"{path}: no table here; run the script that writes it first")
+    content = json.loads(path.read_text())
+    rows = tuple(tuple(row) for row in content["rows"])
+    return Table(content["title"], tuple(content["columns"]), rows, tuple(content["notes"]))
 
 
 def show(table: Table, path: str | Path) -> None:

@@ -1,4 +1,8 @@
-"""Kinematic tree: the topology is built once in NumPy, so that jitted code sees only constants."""
+"""Kinematic tree: the topology is built once in NumPy, so that jitted code sees only constants.
+
+Index constants of jitted code are int32 throughout the library: JAX 0.10 fails where the same function is traced with
+int64 constants first in single precision and then in double.
+"""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -40,9 +44,9 @@ def descend(tree: KinematicTree, compose: Callable[[jax.Array, jax.Array], jax.A
     for level in tree.levels[1:]:
         upper = world[-1]
         rank = [tree.levels[len(world) - 1].index(tree.parents[i]) for i in level]
-        world.append(compose(upper[np.array(rank)], local[np.array(level)]))
+        world.append(compose(upper[np.array(rank, np.int32)], local[np.array(level, np.int32)]))
         order.extend(level)
-    return jnp.concatenate(world)[np.argsort(order)]
+    return jnp.concatenate(world)[np.argsort(order).astype(np.int32)]
 
 
 def ancestor_sum(tree: KinematicTree, x: jax.Array) -> jax.Array:

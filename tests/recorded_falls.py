@@ -1,8 +1,11 @@
 """Two toy persons who stand under PD control, let their targets wander, and fall: contacts of many bodies."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from toy_humanoid import toy_humanoid
 
 from envs.c_physics import CPhysics
 from imdy_jax import rotation
@@ -14,9 +17,9 @@ from imdy_jax.imitation.rollout import Rollout
 from imdy_jax.mjcf import standing_height
 from imdy_jax.motion.clip import Clip
 from imdy_jax.tree import build_tree
-from toy_humanoid import toy_humanoid
 
 SUBSTEPS = 4
+OFF = 0.03  # m, along each axis: how far the reference is from what was simulated
 
 
 def toy_body(humanoid: Humanoid, markers: int = 66) -> Body:
@@ -28,19 +31,27 @@ def toy_body(humanoid: Humanoid, markers: int = 66) -> Body:
     skin = np.zeros((markers, 24))
     skin[np.arange(markers), owner] = 0.7
     skin[np.arange(markers), np.maximum(owner - 1, 0)] += 0.3
-    return Body(joints, humanoid.mass, humanoid.com, humanoid.inertia, points, np.zeros((0, 3), int), skin, points, skin,
-                np.array([0.3, -1.2, 0.7]), "neutral", "toy")  # fmt: skip
+    return Body(
+        joints=joints, mass=humanoid.mass, com=humanoid.com, inertia=humanoid.inertia, vertices=points,
+        faces=np.zeros((0, 3), int), skin=skin, markers=points, marker_skin=skin, betas=np.array([0.3, -1.2, 0.7]),
+        sex="neutral", source="toy",
+    )  # fmt: skip
 
 
-def toy_clip(frames: int = 40) -> Clip:
-    still = np.zeros((frames, 24, 4))
-    still[..., 0] = 1.0
-    return Clip(still, np.zeros((frames, 3)), 30.0, "stand and fall", "procedural", "c0ffee" * 10)
+def toy_clip(name: str = "stand and fall", digest: str = "c0ffee" * 10) -> Clip:
+    still = np.tile([1.0, 0.0, 0.0, 0.0], (40, 24, 1))
+    return Clip(still, np.zeros((40, 3)), 30.0, name, "procedural", digest)
+
+
+def provenance(**changes) -> Provenance:
+    values = {"policy": "none", "seed": 0, "repetition": 0, "start_frame": 0, "engine": "mujoco",
+              "timestep": 1 / (30 * SUBSTEPS), "substeps": SUBSTEPS}  # fmt: skip
+    return Provenance(**(values | changes))
 
 
 def simulate(humanoids: list[Humanoid], frames: int, physics_type=CPhysics, seed: int = 0, **options) -> list[Rollout]:
-    """A rollout of each person: a second of standing, then limp wandering targets."""
-    world = physics_type(stack(humanoids), substeps=SUBSTEPS, **options)
+    """A rollout of each person: first standing, then targets that wander more and more."""
+    world = physics_type(stack(humanoids), substeps=SUBSTEPS, record=True, **options)
     count, dtype = len(humanoids), humanoids[0].mass.dtype
     q = np.zeros((count, 99))
     q[:, 2] = [standing_height(h) + 0.002 for h in humanoids]
@@ -58,25 +69,21 @@ def simulate(humanoids: list[Humanoid], frames: int, physics_type=CPhysics, seed
     last, (q, v, substeps) = jax.jit(lambda s, t: jax.lax.scan(advance, s, t))(start, targets)
     q, v = jnp.concatenate([q, last.q[None]]), jnp.concatenate([v, last.v[None]])
     per_person = jax.tree.map(lambda x: np.moveaxis(np.asarray(x), 1, 0), (q, v, targets, substeps))
+    pose = jax.jit(jax.vmap(forward_kinematics, in_axes=(None, 0)))
     rollouts = []
     for i, humanoid in enumerate(humanoids):
         q, v, target, sub = jax.tree.map(lambda x, i=i: x[i], per_person)
-        reference = jax.vmap(lambda q, h=humanoid: forward_kinematics(h, q).position)(q) + 0.03
+        reference = np.asarray(pose(humanoid, q).position) + OFF
         rollouts.append(Rollout(q, v, target, sub.v, sub.torque, sub.wrench, sub.clipped, sub.converged, reference))
     return rollouts
 
 
-def provenance(**changes) -> Provenance:
-    values = dict(policy="none", seed=0, repetition=0, start_frame=0, engine="mujoco", timestep=1 / (30 * SUBSTEPS),
-                  substeps=SUBSTEPS)  # fmt: skip
-    return Provenance(**(values | changes))
-
-
-def records(frames: int = 70) -> tuple[list[Subject], list[Record]]:
-    people = [toy_humanoid(), toy_humanoid(size=1.1, mass=90.0, skew=0.3)]
-    subjects = [make_subject(h, toy_body(h)) for h in people]
-    made = [
-        record_rollout(rollout, subject, toy_clip(), provenance())
-        for rollout, subject in zip(simulate(people, frames, record=True, threads=1), subjects, strict=True)
-    ]
+@functools.cache
+def records(frames: int = 70, double: bool = True) -> tuple[list[Subject], list[Record]]:
+    """What the C engine makes of the two, in float64 or float32."""
+    with jax.enable_x64(double):
+        people = [toy_humanoid(), toy_humanoid(size=1.1, mass=90.0, skew=0.3)]
+        subjects = [make_subject(h, toy_body(h)) for h in people]
+        rollouts = simulate(people, frames, threads=1)
+    made = [record_rollout(r, s, toy_clip(), provenance()) for r, s in zip(rollouts, subjects, strict=True)]
     return subjects, made

@@ -40,7 +40,7 @@ def swaying_people(clips: int = 6, takes: int = 2, steps: int = 60, seed: int = 
                 arrays = _sway(humanoid, amplitude, frequency, phase, yaw, place, jnp.arange(steps + 1) * DT)
             arrays = [np.asarray(x, np.float32) for x in arrays]
             arrays[1:] = [x[:-1] for x in arrays[1:]]
-            mass = float(np.sum(humanoid.mass))
+            mass = float(np.sum(np.asarray(humanoid.mass)))
             sequences.append(Sequence(f"clip{clip}-{take}", f"digest{clip}", mass, *arrays))
     return tuple(sequences)
 

@@ -48,14 +48,17 @@ def test_the_feedforward_alone_follows_a_gentle_clip(env, step):
 
 def test_each_aid_of_the_controller_can_be_switched_off(env):
     clip, frame = jnp.zeros(16, int), jnp.full(16, 12)
-    q = env.table.q[env.table.row(clip, frame - 1)]
+    row = env.table.row(clip, frame - 1)
+    state = env.physics.reset(env.table.q[row] + 0.01 * (jnp.arange(99) == 0), env.table.v[row])
+    q = state.q
     targets = []
-    for off in ({}, {"relative_target": False}, {"reference_velocity": False}, {"feedforward": False}):
+    names = ("relative_target", "reference_velocity", "feedforward", "balance")
+    for off in ({}, *({name: False} for name in names)):
         other = small_env(16, **off)
-        targets.append(np.asarray(other.target(q, clip, frame, zeros(env)))[0])
+        targets.append(np.asarray(other.target(state, clip, frame, zeros(env)))[0])
     assert all(np.abs(a - targets[0]).max() > 1e-4 for a in targets[1:])
     plain = small_env(16, relative_target=False, reference_velocity=False, feedforward=False)
-    rest = plain.target(q, clip, frame, zeros(env))[0]
+    rest = plain.target(state, clip, frame, zeros(env))[0]
     small = jnp.linalg.norm(rotation.log(q[0, 7:].reshape(23, 4)), axis=-1) < 0.4
     np.testing.assert_allclose(rest[small], np.tile(rotation.IDENTITY, (int(small.sum()), 1)), atol=1e-6)
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-BLOCK = 64  # frames per call: enough to vectorise, small enough for the caches and for short sequences
+BLOCK = 32  # frames per call: enough to vectorise, small enough for the caches and for short sequences
 
 # XLA's CPU client can deadlock where two threads run programs that factorise matrices (seen with jaxlib 0.10.2).
 _ONE_PROGRAM = threading.Lock()

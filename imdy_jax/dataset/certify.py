@@ -12,10 +12,10 @@ import numpy as np
 
 from imdy_jax.dataset.blocks import map_frames
 from imdy_jax.dataset.checks import CHECKS, Figure, excesses, make_figure, scales
-from imdy_jax.dataset.record import Record, body_points, sequence_arrays, subject_arrays, thirty_hertz_view
+from imdy_jax.dataset.record import Record, Subject, body_points, sequence_arrays, subject_arrays, thirty_hertz_view
 from imdy_jax.dataset.residuals import ControlStep, World, step_residuals
 from imdy_jax.dataset.schema import SEQUENCE_FIELDS, SUBJECT_FIELDS, DatasetError, check_arrays
-from imdy_jax.dataset.store import Dataset, read_record, sequence_attributes, sequence_ids
+from imdy_jax.dataset.store import Dataset, known_attributes, read_record, sequence_ids
 from imdy_jax.dataset.zarr_io import exists, read_attributes, write_attributes
 
 CERTIFICATE_VERSION = 1  # raise it when a check or a limit changes: older certificates are then renewed
@@ -80,19 +80,26 @@ def certify_dataset(
       threads: sequences checked side by side.
       on_done: called with each certificate in turn, for a progress bar.
 
-    Returns the certificates, old and new; a sequence that cannot be read gets one whose fault says why.
+    Returns the certificates, old and new; a sequence that cannot be read gets one whose fault says why. Raises
+    DatasetError for a name that is not there.
     """
+    present = sequence_ids(dataset)
+    names = present if names is None else list(names)
+    if unknown := sorted(set(names) - set(present)):
+        raise DatasetError(f"{dataset.path}: no sequence {unknown[0]!r} among {len(present)}; see store.sequence_ids")
+
+    subjects: dict[str, Subject] = {}
 
     def one(name: str) -> Certificate:
         certificate = None if renew else read_certificate(dataset, name)
         if certificate is None or not certificate.figures:  # what could not be read may have been mended
-            certificate = _certify_stored(dataset, name)
+            certificate = _certify_stored(dataset, name, subjects)
             write_attributes(dataset.certificate(name), _to_attributes(certificate))
         return certificate
 
     certificates = []
     with ThreadPoolExecutor(threads) as pool:
-        for certificate in pool.map(one, sequence_ids(dataset) if names is None else names):
+        for certificate in pool.map(one, names):
             certificates.append(certificate)
             if on_done is not None:
                 on_done(certificate)
@@ -108,7 +115,8 @@ def read_certificate(dataset: Dataset, name: str) -> Certificate | None:
         certificate = _from_attributes(read_attributes(path, "certify the dataset again"))
     except (DatasetError, KeyError):  # damaged, or another version's: as good as none
         return None
-    current = certificate.version == CERTIFICATE_VERSION and certificate.digest == _stored(dataset, name).get("digest")
+    present = known_attributes(dataset, name).get("digest")
+    current = certificate.version == CERTIFICATE_VERSION and certificate.digest == present
     return certificate if current else None
 
 
@@ -118,21 +126,13 @@ def certified_ids(dataset: Dataset) -> list[str]:
     return [name for name, certificate in certificates.items() if certificate is not None and certificate.passed]
 
 
-def _certify_stored(dataset: Dataset, name: str) -> Certificate:
+def _certify_stored(dataset: Dataset, name: str, subjects: dict[str, Subject]) -> Certificate:
     try:
-        return certify(read_record(dataset, name))
+        return certify(read_record(dataset, name, subjects))
     except DatasetError as error:
-        found = _stored(dataset, name)
+        found = known_attributes(dataset, name)
         blank = _blank(name, found.get("digest"), found.get("precision", "unknown"), found.get("duration", 0.0))
         return dataclasses.replace(blank, faults=(str(error),))
-
-
-def _stored(dataset: Dataset, name: str) -> dict[str, Any]:
-    """Attributes of a sequence, none where they cannot be read."""
-    try:
-        return sequence_attributes(dataset, name)
-    except DatasetError:
-        return {}
 
 
 def _to_attributes(certificate: Certificate) -> dict[str, Any]:

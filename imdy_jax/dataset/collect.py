@@ -36,7 +36,7 @@ def collect(
     for turn in range(max(len(own) for own in seats)):
         rows = np.array([own[min(turn, len(own) - 1)] for own in seats])
         fresh = [i for i, own in enumerate(seats) if turn < len(own)]
-        steps = int(max(lengths[rows[i]] for i in fresh)) - 1
+        steps = int(lengths[rows[fresh]].max()) - 1
         kept = play(player, rows, np.zeros(len(rows), int), steps)
         for i in fresh:
             own = jax.tree.map(lambda x, i=i: x[: lengths[rows[i]] - 1, i], kept)

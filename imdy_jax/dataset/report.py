@@ -4,7 +4,7 @@ import numpy as np
 
 from imdy_jax.dataset.certify import Certificate, read_certificate
 from imdy_jax.dataset.checks import CHECKS, SCALES
-from imdy_jax.dataset.store import Dataset, sequence_attributes, sequence_ids, size_on_disk
+from imdy_jax.dataset.store import Dataset, known_attributes, sequence_ids, size_on_disk
 from imdy_jax.report import Table
 
 _LISTED = 10  # failing sequences named in the notes
@@ -14,7 +14,7 @@ _HOUR = 3600.0  # s
 def summarize(dataset: Dataset) -> Table:
     """Sequences, seconds, certified share, residuals, imitation error and size of a dataset."""
     names = sequence_ids(dataset)
-    attributes = [sequence_attributes(dataset, name) for name in names]
+    attributes = [found for name in names if (found := known_attributes(dataset, name))]
     certificates = [read_certificate(dataset, name) for name in names]
     known = [c for c in certificates if c is not None]
     passed = [c for c in known if c.passed]
@@ -23,6 +23,7 @@ def summarize(dataset: Dataset) -> Table:
     share = lambda part: 100.0 * len(part) / len(names) if names else None  # noqa: E731
     rows = [
         ("sequences", len(names), ""),
+        ("unreadable", len(names) - len(attributes), "sequences"),
         ("motion", seconds, "s"),
         ("certified", share(passed), "% of sequences"),
         ("certified motion", sum(c.duration for c in passed), "s"),
@@ -40,7 +41,7 @@ def summarize(dataset: Dataset) -> Table:
 
 
 def residual_table(certificates: list[Certificate]) -> Table:
-    """Each check over all sequences: median of the medians, worst of the worst and where, as told in CHECKS."""
+    """Each check over all sequences: median of the medians, worst of the worst and where."""
     rows, judged = [], [c for c in certificates if c.figures]
     for precision in sorted({c.precision for c in judged}):
         of_precision = [c for c in judged if c.precision == precision]
@@ -52,7 +53,7 @@ def residual_table(certificates: list[Certificate]) -> Table:
             where = f"{worst.sequence} frame {figure.worst_frames[0]}"
             rows.append((precision, name, median, figure.worst, limit, SCALES[check.scale], where))
     columns = ("precision", "residual", "median", "worst", "limit", "in units of", "worst in")
-    return Table("Certificate", columns, tuple(rows), _meanings(judged))
+    return Table("Certificate", columns, tuple(rows), ("What each residual means: docs/dataset.md",))
 
 
 def _meanings(judged: list[Certificate]) -> tuple[str, ...]:

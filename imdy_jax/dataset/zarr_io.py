@@ -44,6 +44,8 @@ def write_arrays(
             return _rename(partial, path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another process is still writing
+                partial.parent.rmdir()
 
 
 def read_arrays(path: Path, names: Iterable[str], fields: Mapping[str, Field]) -> dict[str, np.ndarray]:
@@ -71,7 +73,7 @@ def read_attributes(path: Path, mend: str) -> dict[str, Any]:
         return json.loads(file.read_text())["attributes"]
     except FileNotFoundError:
         raise DatasetError(f"{file}: not found, expected a Zarr v3 group written by imdy_jax; {mend}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{file}: not the metadata of a Zarr v3 group ({error}); {mend}") from error
 
 
@@ -92,6 +94,8 @@ def remove_left_over(root: Path) -> None:
         abandoned = time.time() - path.stat().st_mtime > _ABANDONED
         if abandoned or (host == _host() and not _alive(int(pid))):
             shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        (root / PARTIAL).rmdir()
 
 
 def _write_array(group: zarr.Group, name: str, array: np.ndarray, field: Field) -> None:
@@ -101,6 +105,7 @@ def _write_array(group: zarr.Group, name: str, array: np.ndarray, field: Field) 
         data=array,
         chunks=(min(CHUNK, array.shape[0]) if timed else array.shape[0], *array.shape[1:]),
         compressors=[BloscCodec(cname="zstd", clevel=3, shuffle=BloscShuffle.shuffle), Crc32cCodec()],
+        chunk_key_encoding={"name": "default", "separator": "."},  # one file, not a folder per axis
         # A chunk that has gone missing must not read as zeros.
         fill_value=False if field.kind == "flag" else np.nan,
         dimension_names=field.axes,
@@ -113,9 +118,12 @@ def _rename(partial: Path, path: Path) -> bool:
     try:
         partial.rename(path)
     except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another process has just written the same group
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        if exists(path):  # another process has just written the same group
             return False
-        raise
+        shutil.rmtree(path)  # what remains of a damaged one
+        partial.rename(path)
     return True
 
 

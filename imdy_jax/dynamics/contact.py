@@ -18,7 +18,7 @@ from imdy_jax.dynamics.newton_euler import inverse_dynamics, no_wrench
 from imdy_jax.humanoid import GRAVITY, SOLID_BODY, Humanoid
 
 _POINTS = 16  # the lowest capsule ends that may carry load in one frame
-_POINT_BODY = np.repeat(np.array(SOLID_BODY), 2)
+_POINT_BODY = np.repeat(np.array(SOLID_BODY, np.int32), 2)
 
 
 class ContactModel(NamedTuple):

@@ -18,7 +18,7 @@ from imdy_jax.humanoid import Humanoid
 from imdy_jax.skeleton import PARENTS
 from imdy_jax.tree import ancestor_sum, build_tree, descend
 
-_UPPER = np.array((0, *PARENTS[1:]))  # the root hangs on itself with a zero offset
+_UPPER = np.array((0, *PARENTS[1:]), np.int32)  # the root hangs on itself with a zero offset
 
 
 class Pose(NamedTuple):

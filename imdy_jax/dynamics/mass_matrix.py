@@ -10,7 +10,7 @@ from imdy_jax.humanoid import Humanoid
 from imdy_jax.skeleton import NUM_BODIES, NUM_V
 from imdy_jax.tree import build_tree, subtree_sum
 
-_DOF_BODY = np.concatenate([np.zeros(6, int), np.repeat(np.arange(1, NUM_BODIES), 3)])
+_DOF_BODY = np.repeat(np.arange(NUM_BODIES, dtype=np.int32), [6] + [3] * (NUM_BODIES - 1))
 # [i, j] = True where dof i moves the body of dof j: its body is j's or an ancestor of it.
 _MOVES = build_tree().ancestors[_DOF_BODY][:, _DOF_BODY].T > 0
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from imdy_jax.motion.clip import Clip
 from imdy_jax.motion.errors import MotionFileError, require_finite, require_length
-from imdy_jax.motion.posing import from_rotation_vectors
+from imdy_jax.motion.filters import continuous
+from imdy_jax.motion.posing import from_rotation_vectors, to_matrices
 from imdy_jax.skeleton import NUM_BODIES
 
 LAYOUTS = {72: "SMPL", 156: "SMPL+H", 165: "SMPL-X"}
@@ -36,8 +37,9 @@ def read_amass(path: str | Path, up: str | None = None) -> Clip:
     path = Path(path)
     if up not in (None, "y", "z"):
         raise ValueError(f"up: found {up!r}, expected 'y', 'z' or None; state the vertical axis of the files")
-    arrays = _open(path)
-    poses, translation = _poses(path, arrays), _array(path, arrays, ("trans",))
+    with _open(path) as arrays:
+        poses, translation = _poses(path, arrays), _array(path, arrays, ("trans",))
+        fps, sex, betas = _frame_rate(path, arrays), _sex(arrays), _betas(path, arrays)
     if translation.shape != (len(poses), 3):
         raise MotionFileError(
             path, "trans", f"shape {translation.shape}", f"({len(poses)}, 3), as `poses` has {len(poses)} frames",
@@ -50,16 +52,16 @@ def read_amass(path: str | Path, up: str | None = None) -> Clip:
     if up == "y":
         quaternions[:, 0], translation = _stand_up(quaternions[:, 0], translation)
     elif up is None:
-        _require_z_up(path, poses[:, :3])
+        _require_z_up(path, quaternions[:, 0])
     return Clip(
-        rotations=quaternions,
+        rotations=continuous(quaternions),
         translation=translation,
-        fps=_frame_rate(path, arrays),
+        fps=fps,
         name=path.stem,
         source=str(path),
         digest=hashlib.sha256(path.read_bytes()).hexdigest(),
-        sex=_sex(arrays),
-        betas=_betas(path, arrays),
+        sex=sex,
+        betas=betas,
     )
 
 
@@ -105,6 +107,8 @@ def _poses(path: Path, arrays: np.lib.npyio.NpzFile) -> np.ndarray:
                 )
         return _rest_hands(np.concatenate([root, body], axis=1))
     poses = _array(path, arrays, ("poses",))
+    if poses.ndim == 3:  # (T, joints, 3)
+        poses = poses.reshape(len(poses), -1)
     if poses.ndim != 2 or poses.shape[1] not in LAYOUTS:
         known = ", ".join(f"(T, {width}) for {name}" for width, name in LAYOUTS.items())
         raise MotionFileError(path, "poses", f"shape {poses.shape}", known, "export it in one of these layouts")
@@ -127,8 +131,11 @@ def _frame_rate(path: Path, arrays: np.lib.npyio.NpzFile) -> float:
 
 
 def _sex(arrays: np.lib.npyio.NpzFile) -> str:
-    """Recorded sex; neutral where it is missing or unknown."""
-    value = np.asarray(arrays["gender"]).ravel()[0] if "gender" in arrays.files else "neutral"
+    """Recorded sex; neutral where it is missing, unknown or pickled."""
+    try:
+        value = np.asarray(arrays["gender"]).ravel()[0]
+    except (KeyError, ValueError, IndexError):
+        return "neutral"
     text = (value.decode() if isinstance(value, bytes) else str(value)).lower()
     return text if text in SEXES else "neutral"
 
@@ -144,14 +151,11 @@ def _betas(path: Path, arrays: np.lib.npyio.NpzFile) -> tuple[float, ...]:
 
 
 def _require_z_up(path: Path, root: np.ndarray) -> None:
-    """Refuse a file whose bodies have their long axis along ±y of the world, as y-up and camera files do."""
-    q = from_rotation_vectors(root)
-    w, x, y, z = q.T
-    long_axis = np.stack([2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)], axis=1)
-    mean = np.median(long_axis, axis=0)
-    if abs(mean[1]) > UP_COSINE:
+    """Refuse a file whose body has its long axis along ±y of the world, as y-up and camera files do; root (T, 4)."""
+    along_y = float(np.median(to_matrices(root)[:, 1, 1]))
+    if abs(along_y) > UP_COSINE:
         raise MotionFileError(
-            path, "poses", f"the body's long axis along {'-' if mean[1] < 0 else ''}y of the world for most of the clip",
+            path, "poses", f"the body's long axis along {'-' if along_y < 0 else ''}y of the world in most frames",
             "a z-up world, as in AMASS", 'pass up="y" if the recording is y-up, up="z" if the person really lies down',
         )  # fmt: skip
 

@@ -46,7 +46,7 @@ class Problem:
 
 
 def check_clip(clip: Clip, body: Body) -> list[Problem]:
-    """Problems of a clip that was fitted to the body (fit.fit), in order of severity and time; empty for a sound one."""
+    """Problems of a clip that was fitted to the body (fit.fit), the grave ones first; empty for a sound one."""
     broken = _not_finite(clip)
     if broken:
         return broken

@@ -29,5 +29,9 @@ def require_length(path: str | Path, field: str, frames: int) -> None:
     """Raise MotionFileError if there are fewer than MIN_FRAMES frames."""
     if frames < MIN_FRAMES:
         raise MotionFileError(
-            path, field, f"{frames} frames", f"at least {MIN_FRAMES}", "leave the file out or join it with its neighbour"
+            path,
+            field,
+            f"{frames} frames",
+            f"at least {MIN_FRAMES}",
+            "leave the file out or join it with its neighbour",
         )

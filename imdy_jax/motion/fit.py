@@ -1,5 +1,7 @@
 """A clip put on a person: translation scaled to the legs, feet on the floor, start at the origin."""
 
+import dataclasses
+
 import numpy as np
 from scipy.ndimage import median_filter
 
@@ -13,7 +15,9 @@ GLITCH_FRAMES = 5  # window of the running median: a floor contact lasts at leas
 def fit(clip: Clip, body: Body) -> Clip:
     """The clip for this body: stride and height in proportion to leg length, floor at z = 0, start at the origin."""
     scale = float(body.leg_length) / clip.leg_length
-    scaled = clip.replace(translation=scale * np.asarray(clip.translation, float), leg_length=float(body.leg_length))
+    scaled = dataclasses.replace(
+        clip, translation=scale * np.asarray(clip.translation, float), leg_length=float(body.leg_length)
+    )
     return align_floor(recentre(scaled), body)
 
 
@@ -25,10 +29,10 @@ def align_floor(clip: Clip, body: Body) -> Clip:
     """
     lowest = lowest_height(pose(clip, body), body)
     floor = median_filter(lowest, size=GLITCH_FRAMES, mode="nearest").min()
-    return clip.replace(translation=np.asarray(clip.translation, float) - np.array([0.0, 0.0, floor]))
+    return dataclasses.replace(clip, translation=np.asarray(clip.translation, float) - np.array([0.0, 0.0, floor]))
 
 
 def recentre(clip: Clip) -> Clip:
     """The clip moved horizontally so that its translation starts at x = y = 0."""
     translation = np.asarray(clip.translation, float)
-    return clip.replace(translation=translation - translation[0] * np.array([1.0, 1.0, 0.0]))
+    return dataclasses.replace(clip, translation=translation - translation[0] * np.array([1.0, 1.0, 0.0]))

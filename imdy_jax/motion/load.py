@@ -1,6 +1,8 @@
 """Any path → clips for a person: read, resample, fit, check. A new format is a new file here and a line in READERS."""
 
 import collections
+import dataclasses
+import itertools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -41,8 +43,9 @@ def load_clips(
     A bad file is reported in the second list and does not stop the others. Raises FileNotFoundError where the path
     does not exist, ValueError where a folder holds no motion file or a single file is in an unknown format.
     """
+    bad: list[Rejected] = []
     if str(path) == PROCEDURAL:
-        clips, bad = list(procedural_clips(body, fps).values()), []
+        clips = list(procedural_clips(body, fps).values())
     else:
         clips, bad = _read_all(Path(path), body, fps, reader)
     if check:
@@ -79,7 +82,7 @@ def _read_all(path: Path, body: Body, fps: float, options: dict[str, Any]) -> tu
         except MotionFileError as error:
             bad.append(Rejected(str(file), str(error)))
             continue
-        clips.append(fit(clip.replace(name=name), body))
+        clips.append(fit(dataclasses.replace(clip, name=name), body))
     return clips, bad
 
 
@@ -99,14 +102,11 @@ def _sound(clips: list[Clip], body: Body) -> tuple[list[Clip], list[Rejected]]:
 
 
 def _unique_names(files: list[Path], top: Path) -> list[str]:
-    """File stems; the path below the top folder where a stem occurs twice, numbered where even that does."""
+    """File stems; the path below the top folder where a stem occurs twice, numbered where even that is taken."""
     stems = collections.Counter(file.stem for file in files)
-    names = [
-        file.stem if stems[file.stem] == 1 else "-".join(file.relative_to(top).with_suffix("").parts) for file in files
-    ]
-    seen: collections.Counter[str] = collections.Counter()
-    for i, name in enumerate(names):
-        seen[name] += 1
-        if seen[name] > 1:
-            names[i] = f"{name}-{seen[name]}"
+    names: list[str] = []
+    for file in files:
+        name = file.stem if stems[file.stem] == 1 else "-".join(file.relative_to(top).with_suffix("").parts)
+        candidates = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
+        names.append(next(candidate for candidate in candidates if candidate not in names))
     return names

@@ -1,5 +1,7 @@
 """Clips at another rate, slower or faster, and mirrored."""
 
+import dataclasses
+
 import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
@@ -24,7 +26,8 @@ def resample(clip: Clip, fps: float = 30.0) -> Clip:
     count = int(np.floor(clip.duration * fps + 1e-6)) + 1
     at = np.minimum(np.arange(count) * (clip.fps / fps), clip.num_frames - 1)
     translation = np.asarray(clip.translation, float)
-    return clip.replace(
+    return dataclasses.replace(
+        clip,
         rotations=slerp(np.asarray(clip.rotations, float), at),
         translation=CubicSpline(np.arange(clip.num_frames), translation)(at),
         fps=float(fps),
@@ -45,7 +48,7 @@ def time_scale(clip: Clip, factor: float) -> Clip:
     """The same motion lasting `factor` times as long, at the clip's own frame rate. Raises ValueError unless > 0."""
     if not factor > 0:
         raise ValueError(f"factor: found {factor}, expected a positive number; 2 plays at half speed")
-    return resample(clip.replace(fps=clip.fps / factor), clip.fps)
+    return resample(dataclasses.replace(clip, fps=clip.fps / factor), clip.fps)
 
 
 def mirror(clip: Clip) -> Clip:
@@ -56,7 +59,8 @@ def mirror(clip: Clip) -> Clip:
     """
     rotations = np.asarray(clip.rotations)[:, MIRROR, :] * np.array([1.0, 1.0, -1.0, -1.0])
     mirrored = clip.name.endswith(MIRROR_SUFFIX)
-    return clip.replace(
+    return dataclasses.replace(
+        clip,
         rotations=rotations,
         translation=np.asarray(clip.translation) * np.array([-1.0, 1.0, 1.0]),
         name=clip.name.removesuffix(MIRROR_SUFFIX) if mirrored else clip.name + MIRROR_SUFFIX,

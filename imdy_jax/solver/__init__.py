@@ -1,0 +1,1 @@
+"""Solver: torques and contact forces from kinematics alone."""

@@ -76,7 +76,7 @@ def error_table(sequences: list[Sequence], methods: list[tuple[str, Predictions]
     rows = [(name, *method_errors(sequences, predictions, window)) for name, predictions in methods]
     clips = len({s.clip for s in sequences})
     return Table(
-        f"Torques and contact forces of {len(sequences)} held-out sequences of {clips} clips",
+        f"Torques and contact forces of {len(sequences)} held-out sequences (clips: {clips})",
         COLUMNS,
         (*rows, *PUBLISHED),
         (

@@ -121,7 +121,7 @@ def start(config: FitConfig, statistics: dict | None = None) -> FitState:
     )
 
 
-def training_tokens(batches: WindowBatches, dt: float, count: int = 512) -> np.ndarray:
+def training_tokens(batches: WindowBatches, count: int = 512) -> np.ndarray:
     """Tokens (N, 12w+12) of markers that are there, in about `count` windows spread evenly over the training set."""
     chosen = np.unique(np.linspace(0, len(batches.times) - 1, count).astype(int))
     features = jax.jit(jax.vmap(partial(window_features, dt=batches.data.dt)))(batches.windows(chosen).markers)
@@ -142,7 +142,7 @@ def fit_step(config: FitConfig, dt: float, state: FitState, windows: Windows) ->
     gradients = jax.lax.map(lambda part: differentiate(state.params, *part), parts)
     gradient, terms = jax.tree.map(lambda x: jnp.mean(x, axis=0), gradients)
     updates, optimizer = _optimizer(config).update(gradient, state.optimizer, state.params)
-    metrics = {"loss": total_loss(terms, config.weights), **terms, "gradient": optax.global_norm(gradient)}
+    metrics = {"loss": total_loss(terms, config.weights), **terms, "gradient": optax.tree.norm(gradient)}
     params = optax.apply_updates(state.params, updates)
     return state.replace(step=state.step + 1, params=params, optimizer=optimizer), metrics
 

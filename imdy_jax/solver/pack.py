@@ -26,7 +26,7 @@ class Sequence(NamedTuple):
     """What the solver learns from one recorded sequence of T steps; float32, SI units, world axes."""
 
     name: str
-    clip: str  # digest of the motion that was imitated; mirrored and time-scaled copies share it
+    clip: str  # the motion that was imitated; its mirrored, time-scaled and refitted copies share it (clip_groups)
     mass: float  # kg, the subject's own
     markers: np.ndarray  # (T+1, 66, 3) m
     angular_momentum: np.ndarray  # (T, 23, 3) N·m·s imposed over each step, child axes
@@ -85,12 +85,28 @@ def pack_dataset(path: str | Path, folder: str | Path) -> PackedDataset:
         raise ValueError(f"{path}: frame rates {rates}, expected one; generate a dataset with one control rate")
     mass = {who: float(np.sum(read_subject(dataset, who).humanoid.mass)) for who in
             {a["subject"] for a in attributes.values()}}  # fmt: skip
+    clips = clip_groups([(a["clip"]["name"], a["clip"]["digest"]) for a in attributes.values()])
     sequences = (
-        Sequence(name, a["clip"]["digest"], mass[a["subject"]], **read_fields(dataset, name, _ARRAYS))
-        for name, a in attributes.items()
+        Sequence(name, clip, mass[a["subject"]], **read_fields(dataset, name, _ARRAYS))
+        for clip, (name, a) in zip(clips, attributes.items(), strict=True)
     )
-    identity = json.dumps([(name, a["digest"]) for name, a in attributes.items()])
+    identity = json.dumps([(name, clip, a["digest"]) for clip, (name, a) in zip(clips, attributes.items(), strict=True)])
     return pack(sequences, hashlib.sha256(identity.encode()).hexdigest(), 1.0 / rates[0], folder)
+
+
+def clip_groups(sources: list[tuple[str, str]]) -> list[str]:
+    """The clip that each source (name, digest) is a copy of: what shares a name or a digest is one clip.
+
+    A mirror image has its original's digest under another name; a built-in motion fitted to another body has its
+    name with another digest.
+    """
+    group: dict[tuple[str, str], str] = {}
+    for name, digest in sources:
+        keys = ("name", name), ("digest", digest)
+        found = {group.get(key, name) for key in keys}
+        first = min(found)
+        group |= {key: first for key, old in group.items() if old in found} | dict.fromkeys(keys, first)
+    return [group["name", name] for name, _ in sources]
 
 
 def pack(sequences: Iterable[Sequence], source: str, dt: float, folder: str | Path) -> PackedDataset:

@@ -9,9 +9,9 @@ import numpy as np
 
 from imdy_jax.body.person import Body
 from imdy_jax.motion.filters import continuous
-from imdy_jax.motion.procedural.legs import SIDES, FootPath, leg, rotation_about, solve_leg
 from imdy_jax.motion.posing import Posed, centre_of_mass, forward_kinematics, to_matrices, to_quaternions
-from imdy_jax.motion.procedural.pressure import centre_of_pressure, com_over_pressure
+from imdy_jax.motion.procedural.legs import SIDES, FootPath, leg, rotation_about, solve_leg
+from imdy_jax.motion.procedural.pressure import FLIGHT, com_over_pressure, press
 from imdy_jax.rotation import UPRIGHT
 from imdy_jax.skeleton import NUM_BODIES, joint_index
 
@@ -55,7 +55,10 @@ def hold(time: np.ndarray, up: tuple[float, float], down: tuple[float, float]) -
 def quintic(start: np.ndarray, end: np.ndarray, s: np.ndarray, duration: float) -> np.ndarray:
     """The polynomial (T, K) in s of [0, 1] with value, first and second time derivative (3, K) given at both ends."""
     powers = np.arange(6)
-    rows = [[np.prod(powers - np.arange(d)[:, None], axis=0) * at ** np.maximum(powers - d, 0) for d in range(3)] for at in (0.0, 1.0)]
+    rows = [
+        [np.prod(powers - np.arange(d)[:, None], axis=0) * at ** np.maximum(powers - d, 0) for d in range(3)]
+        for at in (0.0, 1.0)
+    ]
     scale = duration ** np.arange(3)[:, None]
     coefficients = np.linalg.solve(np.concatenate(rows), np.concatenate([start * scale, end * scale]))
     return np.clip(s, 0.0, 1.0)[:, None] ** powers @ coefficients
@@ -92,16 +95,15 @@ def perform(score: Score, body: Body) -> tuple[np.ndarray, np.ndarray]:
     """Rotations (T, 24, 4) and translation (T, 3) of a clip in the world (z up, facing -y) that plays the score.
 
     The pelvis is moved along the balance axes until the centre of mass is where the score wants it; the legs follow.
-    Raises ValueError where a foot is out of reach or the balance is not found.
+    Raises OutOfReachError where a foot is out of reach, ValueError where the balance is not found.
     """
     joints = np.asarray(body.joints, float)
     pelvis, local = _balance(score, body)
     for _ in range(PRESSURE_STEPS if score.pressure is not None else 0):
-        posed = forward_kinematics(local, pelvis, joints)
-        error = score.pressure - centre_of_pressure(posed, body, score.fps)
-        height = float(np.mean(centre_of_mass(posed, body)[:, 1]))
+        now = press(forward_kinematics(local, pelvis, joints), body, score.fps)
+        error = np.where(now.up[:, None] > FLIGHT, now.up[:, None] * score.pressure - now.moment, 0.0)
         com = score.com.copy()
-        com[:, [0, 2]] += com_over_pressure(error, height, score.fps)
+        com[:, [0, 2]] += com_over_pressure(error, now.height, now.up, score.fps)
         score = dataclasses.replace(score, com=com, pelvis=pelvis)
         pelvis, local = _balance(score, body)
     upright = to_matrices(np.array(UPRIGHT))
@@ -121,12 +123,13 @@ def still_frame(score: Score, frame: int) -> Score:
     com = score.com[cut].copy()
     if score.pressure is not None:
         com[:, [0, 2]] = score.pressure[cut]
+    left, right = (FootPath(*(x[cut] for x in foot)) for foot in score.feet)
     return dataclasses.replace(
         score,
         pelvis=score.pelvis[cut],
         R_pelvis=score.R_pelvis[cut],
         com=com,
-        feet=tuple(FootPath(*(x[cut] for x in foot)) for foot in score.feet),
+        feet=(left, right),
         posture={joint: rotation[cut] for joint, rotation in score.posture.items()},
         pressure=None,
     )

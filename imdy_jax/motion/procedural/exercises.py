@@ -6,7 +6,7 @@ typical of the exercise; paths between them are minimum jerk.
 
 import numpy as np
 
-from imdy_jax.motion.procedural.choreography import ARM_DROP, ELBOW_FLEXION, Score, arm, ease, hold, trunk
+from imdy_jax.motion.procedural.choreography import ARM_DROP, ELBOW_FLEXION, Score, arm, hold, trunk
 from imdy_jax.motion.procedural.legs import rotation_about
 from imdy_jax.motion.procedural.stand import Stand, balanced, feet_in_place
 
@@ -62,7 +62,11 @@ def arm_wave(pose: Stand, time: np.ndarray, fps: float) -> Score:
     shoulder = rotation_about("z", ARM_DROP - 80 * RAD * up) @ rotation_about("x", -85 * RAD * up)
     elbow = rotation_about("y", ELBOW_FLEXION + 60 * RAD * up + 25 * RAD * wave)
     return balanced(
-        pose, _middle(pose, time), fps, feet_in_place(pose, 0 * time), {"right_shoulder": shoulder, "right_elbow": elbow}
+        pose,
+        _middle(pose, time),
+        fps,
+        feet_in_place(pose, 0 * time),
+        {"right_shoulder": shoulder, "right_elbow": elbow},
     )
 
 
@@ -95,5 +99,3 @@ def heel_raise(pose: Stand, time: np.ndarray, fps: float) -> Score:
     feet = feet_in_place(pose, -28 * RAD * up)
     rise = feet[0].ankle[:, 1] - feet[0].ankle[0, 1] - 0.03 * pose.leg_length * forward
     return balanced(pose, pressure, fps, feet, rise=rise)
-
-

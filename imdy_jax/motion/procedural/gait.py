@@ -26,10 +26,10 @@ TRUNK_TURN = 1.6  # of the pelvis's rotation, against it: the shoulders turn the
 ARM_SWING, ARM_CENTRE, ELBOW_CENTRE, ELBOW_SWING = np.deg2rad([33.0, -4.0, 24.0, 9.0])
 
 
-def walk(body: Body, norm: GaitNorm, duration: float, fps: float) -> Score:
-    """Steady walking in a straight line at the norm's speed for this body."""
+def walk(body: Body, norm: GaitNorm, time: np.ndarray, fps: float) -> Score:
+    """Steady walking in a straight line at the norm's speed for this body, from a contact of the left foot."""
     stride = fit_stride(body, norm)
-    phase = np.arange(round(duration * fps) + 1) / fps / stride.period
+    phase = time / stride.period
     pelvis = pelvis_path(stride, phase)
     return Score(
         pelvis=pelvis,

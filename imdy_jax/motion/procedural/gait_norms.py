@@ -56,7 +56,7 @@ FREE = GaitNorm(
 def curve(values: tuple[float, ...], phase: np.ndarray, odd: bool = False) -> np.ndarray:
     """A tabulated angle as a Fourier series, rad, at phases (T,) of the gait cycle.
 
-    odd: keep the odd harmonics only, which makes the two halves of the cycle mirror images (pelvis of a symmetric gait).
+    odd: keep the odd harmonics only, so that the two halves of the cycle are mirror images (pelvis of an even gait).
     """
     spectrum = np.fft.rfft(values)[: HARMONICS + 1] / len(values)
     orders = np.arange(HARMONICS + 1)

@@ -17,6 +17,10 @@ HEEL_INSET = 0.2  # of the heel's length behind the ankle: a rounded heel rolls 
 MIN_KNEE = np.deg2rad(3.0)  # flexion of a knee as straight as people walk and stand
 
 
+class OutOfReachError(ValueError):
+    """A foot further from the hip than the leg is long."""
+
+
 class Leg(NamedTuple):
     """Rest geometry of one leg, m, stage axes; vectors from joint to joint."""
 
@@ -52,7 +56,9 @@ def rotation_about(axis: str, angle: np.ndarray) -> np.ndarray:
     return Rotation.from_rotvec(np.atleast_1d(angle)[:, None] * np.eye(3)["xyz".index(axis)]).as_matrix()
 
 
-def plant(leg: Leg, position: np.ndarray, yaw: np.ndarray, pitch: np.ndarray, toes: np.ndarray | None = None) -> FootPath:
+def plant(
+    leg: Leg, position: np.ndarray, yaw: np.ndarray, pitch: np.ndarray, toes: np.ndarray | None = None
+) -> FootPath:
     """A foot on its footprint that rolls without sliding: toes up about the heel, heel up about the toe joint.
 
     position (T, 2): x and z of the ankle when the foot is flat; yaw (T,) to the left and pitch (T,) toes up, rad.
@@ -63,9 +69,7 @@ def plant(leg: Leg, position: np.ndarray, yaw: np.ndarray, pitch: np.ndarray, to
     moved = pivot - np.einsum("tij,tj->ti", tilt, pivot)
     flat = np.stack([position[:, 0], np.full(len(pitch), leg.ankle_height), position[:, 1]], axis=1)
     toe_pitch = np.maximum(pitch, 0.0) if toes is None else toes
-    return FootPath(
-        flat + np.einsum("tij,tj->ti", turn, moved), turn @ tilt, turn @ rotation_about("x", -toe_pitch)
-    )
+    return FootPath(flat + np.einsum("tij,tj->ti", turn, moved), turn @ tilt, turn @ rotation_about("x", -toe_pitch))
 
 
 def reach(leg: Leg, knee_flexion: np.ndarray | float) -> np.ndarray:
@@ -92,7 +96,7 @@ def solve_leg(leg: Leg, hip: np.ndarray, ankle: np.ndarray, lateral: np.ndarray)
 
     The distance fixes the knee's flexion (law of cosines); of the rotations that then point the leg at the ankle,
     the one whose knee axis is closest to `lateral` (T, 3) is taken, so the knee bends forwards.
-    Raises ValueError naming the first frame in which the ankle is out of reach.
+    Raises OutOfReachError naming the frame in which the ankle is furthest out of reach.
     """
     along, across, offset = _knee_terms(leg)
     target = ankle - hip
@@ -100,7 +104,7 @@ def solve_leg(leg: Leg, hip: np.ndarray, ankle: np.ndarray, lateral: np.ndarray)
     cosine = (square - leg.thigh @ leg.thigh - leg.shank @ leg.shank - 2 * offset) / (2 * np.hypot(along, across))
     if np.any(np.abs(cosine) > 1):
         frame = int(np.argmax(np.abs(cosine)))
-        raise ValueError(
+        raise OutOfReachError(
             f"leg: ankle at {np.sqrt(square[frame]):.3f} m from the hip in frame {frame}, expected at most "
             f"{reach(leg, 0.0):.3f} m; lower the pelvis or shorten the step"
         )
@@ -112,7 +116,7 @@ def solve_leg(leg: Leg, hip: np.ndarray, ankle: np.ndarray, lateral: np.ndarray)
 
 
 def sagittal_angles(leg: Leg, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pitch of the thigh (forward) and flexion of the knee (2, T), rad, of a leg whose ankle is at target (T, 3) from the hip.
+    """Pitch of the thigh (forward) and flexion of the knee, (2, T), rad, for an ankle at target (T, 3) from the hip.
 
     Also by how much (T,), m, the target is beyond the reach of a knee flexed by MIN_KNEE; out of reach it is straight.
     """

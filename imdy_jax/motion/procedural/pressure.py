@@ -3,6 +3,8 @@
 Stage axes as in legs.py: y up.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.linalg import solve_banded
 from scipy.spatial.transform import Rotation
@@ -12,34 +14,39 @@ from imdy_jax.motion.posing import Posed, centre_of_mass
 from imdy_jax.skeleton import NUM_BODIES
 
 GRAVITY = 9.81  # m/s²
+FLIGHT = 0.05 * GRAVITY  # m/s², less vertical force than this is taken for flight, which no pressure can steer
 
 
-def com_over_pressure(pressure: np.ndarray, height: float, fps: float) -> np.ndarray:
-    """Horizontal path (T, K) of the centre of mass whose centre of pressure follows `pressure` (T, K), m.
+class Balance(NamedTuple):
+    """How the whole body presses on the floor; divided by body mass."""
 
-    The linear inverted pendulum, com - (height/g)·com'' = pressure (Kajita et al. 2001), solved with both ends at
-    rest over the pressure: the body leans ahead of each step as people do.
+    height: np.ndarray  # (T,) m, of the centre of mass
+    up: np.ndarray  # (T,) m/s², vertical force: g at rest, 0 in flight
+    moment: np.ndarray  # (T, 2) m²/s², vertical force times the x and z of the centre of pressure
+
+
+def com_over_pressure(moment: np.ndarray, height: np.ndarray, up: np.ndarray, fps: float) -> np.ndarray:
+    """Horizontal path (T, K), m, of a centre of mass that presses with `moment` (T, K), see Balance.
+
+    The inverted pendulum with a given height and vertical force, up·com - height·com'' = moment: for up = g the
+    linear one of Kajita et al. 2001, and uniform motion in flight. Solved with both ends at rest over the pressure,
+    so the body leans ahead of each step as people do.
     """
-    stiffness = height / GRAVITY * fps**2
-    bands = np.tile(np.array([[-stiffness], [1.0 + 2.0 * stiffness], [-stiffness]]), (1, len(pressure)))
-    bands[0, 1], bands[1, 0], bands[1, -1], bands[2, -2] = 0.0, 1.0, 1.0, 0.0
-    return solve_banded((1, 1), bands, pressure)
+    stiffness = height * fps**2
+    bands = np.stack([-np.roll(stiffness, 1), up + 2.0 * stiffness, -np.roll(stiffness, -1)])
+    bands[0, 1], bands[1, 0], bands[1, -1], bands[2, -2] = 0.0, up[0], up[-1], 0.0
+    return solve_banded((1, 1), bands, moment)
 
 
-def centre_of_pressure(posed: Posed, body: Body, fps: float) -> np.ndarray:
-    """Point of the floor (T, 2: x and z), m, about which the ground reaction has no horizontal moment.
-
-    From the rates of the whole body's linear and angular momentum, by central differences; first and last frame as
-    in their neighbours' rest.
-    """
+def press(posed: Posed, body: Body, fps: float) -> Balance:
+    """Balance of a motion, from the rates of the whole body's linear and angular momentum by central differences."""
     com = centre_of_mass(posed, body)
     acceleration = np.zeros_like(com)
     acceleration[1:-1] = (com[2:] - 2.0 * com[1:-1] + com[:-2]) * fps**2
     turning = np.gradient(_angular_momentum(posed, body, com, fps), 1.0 / fps, axis=0) / float(np.sum(body.mass))
     up = acceleration[:, 1] + GRAVITY
-    x = com[:, 0] - (com[:, 1] * acceleration[:, 0] - turning[:, 2]) / up
-    z = com[:, 2] - (com[:, 1] * acceleration[:, 2] + turning[:, 0]) / up
-    return np.stack([x, z], axis=1)
+    moment = up[:, None] * com[:, [0, 2]] - com[:, 1:2] * acceleration[:, [0, 2]]
+    return Balance(com[:, 1], up, moment + np.stack([turning[:, 2], -turning[:, 0]], axis=1))
 
 
 def _angular_momentum(posed: Posed, body: Body, com: np.ndarray, fps: float) -> np.ndarray:

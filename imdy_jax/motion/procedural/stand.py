@@ -5,13 +5,14 @@ from typing import NamedTuple
 import numpy as np
 
 from imdy_jax.body.person import Body
-from imdy_jax.motion.posing import centre_of_mass, forward_kinematics
-from imdy_jax.motion.procedural.choreography import Score, relaxed_arms
+from imdy_jax.motion.posing import centre_of_mass
+from imdy_jax.motion.procedural.choreography import Score, play, relaxed_arms
 from imdy_jax.motion.procedural.legs import SIDES, FootPath, leg, plant, reach
-from imdy_jax.motion.procedural.pressure import com_over_pressure
-from imdy_jax.skeleton import NUM_BODIES, joint_index
+from imdy_jax.motion.procedural.pressure import GRAVITY, com_over_pressure
+from imdy_jax.skeleton import joint_index
 
-STAND_KNEE = np.deg2rad(12.0)  # flexion of the knees of a person who stands ready to move
+# Flexion of the knees of a person who stands ready to move; more where the limbs' proportions ask for it.
+STAND_KNEES = tuple(np.deg2rad([12.0, 20.0, 28.0, 36.0]))
 
 
 class Stand(NamedTuple):
@@ -27,14 +28,13 @@ class Stand(NamedTuple):
     com_height: float  # m
 
 
-def stand(body: Body) -> Stand:
-    """The standing pose of a body, as wide as its rest pose."""
+def stand(body: Body, knee: float = STAND_KNEES[0]) -> Stand:
+    """The standing pose of a body, feet as far apart as in its rest pose, with the knees flexed by an angle (rad)."""
     joints, bones = np.asarray(body.joints, float), leg(body, "left")
     width = float(joints[joint_index("left_ankle"), 0] - joints[0, 0])
     lateral = width - bones.hip[0]
-    height = bones.ankle_height + float(np.sqrt(reach(bones, STAND_KNEE) ** 2 - lateral**2)) - bones.hip[1]
-    at_rest = forward_kinematics(np.eye(3)[None, None].repeat(NUM_BODIES, 1), np.zeros((1, 3)), joints)
-    return Stand(
+    height = float(bones.ankle_height + np.sqrt(reach(bones, knee) ** 2 - lateral**2) - bones.hip[1])
+    pose = Stand(
         body=body,
         width=width,
         height=height,
@@ -42,8 +42,10 @@ def stand(body: Body) -> Stand:
         ball=float(bones.ball[2]),
         toes=0.5 * (float(bones.ball[2]) + bones.toe_tip),
         leg_length=float(body.leg_length),
-        com_height=height + float(centre_of_mass(at_rest, body)[0, 1]),
+        com_height=height,  # near enough for a body at rest, whose own centre of mass then replaces it
     )
+    at_rest = balanced(pose, np.array([[0.0, pose.centre[1]]] * 2), 1.0, feet_in_place(pose, np.zeros(2)))
+    return pose._replace(com_height=float(centre_of_mass(play(at_rest, body), body)[0, 1]))
 
 
 def feet_in_place(pose: Stand, pitch: np.ndarray, toes: np.ndarray | None = None) -> tuple[FootPath, FootPath]:
@@ -69,8 +71,9 @@ def balanced(
     rise (T,), m: of the pelvis above its height in standing.
     """
     frames = len(pressure)
-    com = com_over_pressure(pressure, pose.com_height, fps)
-    com = np.stack([com[:, 0], np.full(frames, pose.com_height), com[:, 1]], axis=1)
+    level = np.full(frames, pose.com_height)
+    com = com_over_pressure(GRAVITY * pressure, level, np.full(frames, GRAVITY), fps)
+    com = np.stack([com[:, 0], level, com[:, 1]], axis=1)
     pelvis = com.copy()
     pelvis[:, 1] = pose.height + rise
     return Score(

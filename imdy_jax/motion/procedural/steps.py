@@ -87,9 +87,15 @@ def stepping_pressure(
 
 
 def _step_score(
-    pose: Stand, time: np.ndarray, fps: float, steps: tuple[Step, ...], drop: np.ndarray, load: np.ndarray | None = None,
-    pitch: tuple[np.ndarray, np.ndarray] | None = None, heading: np.ndarray | None = None,
-) -> Score:  # fmt: skip
+    pose: Stand,
+    time: np.ndarray,
+    fps: float,
+    steps: tuple[Step, ...],
+    drop: np.ndarray,
+    load: np.ndarray | None = None,
+    pitch: tuple[np.ndarray, np.ndarray] | None = None,
+    heading: np.ndarray | None = None,
+) -> Score:
     """Score of a body that steps; drop (T,) of the pelvis as a share of leg length, heading (T,) of the pelvis, rad."""
     load = load_left(time, steps) if load is None else load
     pitch = (0.0 * time, 0.0 * time) if pitch is None else pitch
@@ -121,7 +127,9 @@ def turn(pose: Stand, time: np.ndarray, fps: float) -> Score:
     steps = []
     for side, start, degrees in ((LEFT, 0.8, 45.0), (RIGHT, 1.8, 45.0), (LEFT, 2.8, 90.0), (RIGHT, 3.8, 90.0)):
         yaw, sign = degrees * RAD, 1.0 - 2.0 * side
-        steps.append(Step(side, start, start + 0.55, sign * pose.width * np.cos(yaw), -sign * pose.width * np.sin(yaw), yaw))
+        steps.append(
+            Step(side, start, start + 0.55, sign * pose.width * np.cos(yaw), -sign * pose.width * np.sin(yaw), yaw)
+        )
     heading = 45.0 * RAD * (ease(time, 0.7, 2.4) + ease(time, 2.7, 4.4))
     return _step_score(pose, time, fps, tuple(steps), 0.03 * _while_stepping(time, tuple(steps)), heading=heading)
 
@@ -145,7 +153,7 @@ def lunge(pose: Stand, time: np.ndarray, fps: float) -> Score:
 
 
 def kneel(pose: Stand, time: np.ndarray, fps: float) -> Score:
-    """The right foot steps back onto its toes, its knee goes down to the floor; after a second up and together again."""
+    """The right foot steps back onto its toes, its knee goes down to the floor and up again, feet together."""
     steps = (Step(RIGHT, 0.9, 1.5, -pose.width, -0.72 * pose.leg_length), Step(RIGHT, 5.2, 5.8, -pose.width, 0.0))
     apart, down = hold(time, (0.2, 1.3), (5.4, 6.4)), hold(time, (1.8, 3.0), (3.8, 5.0))
     heel = -(40.0 * hold(time, (0.9, 1.5), (5.3, 5.8)) + 35.0 * down) * RAD

@@ -16,7 +16,7 @@ from imdy_jax.motion.procedural.gait_norms import GaitNorm, curve
 from imdy_jax.motion.procedural.legs import leg, plant, rotation_about, sagittal_angles, sagittal_ankle
 from imdy_jax.motion.procedural.pressure import GRAVITY
 
-FLAT, FLAT_BLEND = np.deg2rad(2.0), np.deg2rad(4.0)  # the foot is flat while the published pitch is below 2 degrees
+FLAT, FLAT_BLEND = np.deg2rad(1.0), np.deg2rad(3.0)  # the foot is flat while the published pitch is below 1 degree
 STEP_WIDTH = 0.12  # of leg length, between the ankles
 TOUCH = 0.03  # of the gait cycle, from the published contact, when the knee is all but straight, to the resting heel
 BALL_LEAD = 0.03  # of the gait cycle, by which the toe joint lifts before the tip of the toes, which is foot-off
@@ -69,15 +69,13 @@ def fit_stride(body: Body, norm: GaitNorm) -> Stride:
 
 def _pendulum(body: Body, norm: GaitNorm, length: float, period: float, height: float) -> tuple[np.ndarray, np.ndarray]:
     """Sway and surge amplitudes: a linear inverted pendulum over a pressure that rolls along each foot in turn."""
-    phase = np.arange(200) / 200.0
-    double = norm.foot_off - 0.5
-    left = ease(phase, 0.0, double) - ease(phase, 0.5, 0.5 + double)
-    # The left foot's print lies at 0, the right one's at half a stride; each carries the pressure from heel to ball.
-    bones = leg(body, "left")
-    roll = lambda own: bones.heel[2] + (bones.ball[2] - bones.heel[2]) * np.clip(own / norm.foot_off, 0.0, 1.0)  # noqa: E731
-    before = np.where(phase < 0.5, phase + 0.5, phase - 0.5)
-    right = roll(before) + np.where(phase < 0.5, -0.5, 0.5) * length
-    ahead = left * roll(phase) + (1.0 - left) * right - length * phase
+    bones, phase = leg(body, "left"), np.arange(200) / 200.0
+    left = ease(phase, 0.0, norm.foot_off - 0.5) - ease(phase, 0.5, norm.foot_off)
+    # From heel to ball while a foot is down. The left print lies at 0, the right ones half a stride before and after.
+    rolled = np.clip(np.stack([phase, (phase + 0.5) % 1.0]) / norm.foot_off, 0.0, 1.0)
+    under = bones.heel[2] + (bones.ball[2] - bones.heel[2]) * rolled
+    under[1] += np.where(phase < 0.5, -0.5, 0.5) * length
+    ahead = left * under[0] + (1.0 - left) * under[1] - length * phase
     sideways = half_width(body) * (2.0 * left - 1.0)
     amplitudes = []
     for path, orders in ((sideways, SWAY_ORDERS), (ahead, SURGE_ORDERS)):
@@ -92,7 +90,7 @@ def half_width(body: Body) -> float:
 
 
 def leg_phase(phase: np.ndarray, side: str) -> np.ndarray:
-    """Left phase → own phase of a leg, or half a cycle further back → its own."""
+    """A leg's own phase at a phase of the left leg."""
     return phase if side == "left" else phase + 0.5
 
 

@@ -1,0 +1,84 @@
+"""Draw what a run has made: torques and forces over time, the learning curve, and a film beside the reference.
+
+    python experiments/draw.py                                          # the default run folders
+
+The torques and forces are those of a held-out clip, recorded against estimated by the solver.
+"""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import tyro
+
+from envs.imitator import ImitatorConfig
+from envs.people import load_cast
+from imdy_jax.body.person import Body
+from imdy_jax.dataset.record import Record
+from imdy_jax.dataset.store import Dataset, open_dataset, read_record
+from imdy_jax.motion.clip import Clip, generalized_positions
+from imdy_jax.run import RunFolder, read_metrics
+from imdy_jax.solver.evaluate import Dynamics, load_predictions
+from imdy_jax.view import plots
+from imdy_jax.view.render import film, film_strip
+from imdy_jax.view.surface import skin_surface
+
+
+def main(
+    imitator: str = "runs/default/imitator", dataset: str = "runs/default/dataset", solver: str = "runs/default/solver",
+    figures: str = "runs/default/figures", clip: str = "walk",
+) -> None:  # fmt: skip
+    """Draw the figures.
+
+    Args:
+      imitator, dataset, solver: run folders of the three scripts.
+      figures: folder to write.
+      clip: the clip to show is one whose name holds this, where there is one.
+    """
+    jax.config.update("jax_enable_x64", True)
+    data, out = open_dataset(Path(dataset) / "dataset.zarr"), Path(figures)
+    estimates = load_predictions(Path(solver) / "estimates.npz")
+    record = read_record(data, choose(list(estimates), clip))
+    draw_gait(out / "torques_and_forces.png", record, estimates[record.id])
+    rows = read_metrics(Path(imitator) / "metrics.jsonl")
+    shown = {"reward": "reward", "body_error": "joint error (m)", "failed_share": "episodes that fail"}
+    plots.learning_curve(out / "learning.png", {"imitator": rows}, shown, "seconds", "training time (s)")
+
+    cast, _ = load_cast(RunFolder.open(imitator).config(ImitatorConfig).people)
+    record = read_record(data, choose([name for name in names_of(data)], clip))
+    row = next(i for i, c in enumerate(cast.clips) if c.digest == record.source.digest)
+    draw_film(out, record, cast.bodies[cast.subjects[row]], cast.clips[row])
+
+
+def choose(names: list[str], wanted: str) -> str:
+    """The first name that holds the wanted text, or the first of all."""
+    return next((name for name in sorted(names) if wanted in name), sorted(names)[0])
+
+
+def draw_gait(path: Path, record: Record, estimate: Dynamics) -> None:
+    """Sagittal torques and foot forces of a record, and of the solver's estimate."""
+    rate, mass = record.provenance.control_rate, float(np.sum(record.subject.humanoid.mass))
+    recorded = (np.asarray(record.angular_momentum) * rate, np.asarray(record.contact_force))
+    estimated = (np.asarray(estimate.angular_momentum) * rate, np.asarray(estimate.contact_force))
+    plots.gait(path, rate, mass, recorded, estimated, title=record.source.name)
+
+
+def draw_film(folder: Path, record: Record, body: Body, clip: Clip) -> None:
+    """Film and film strip of a record beside its clip, with the contact forces."""
+    frames = len(record.target)
+    reference = np.asarray(generalized_positions(clip, body))[1 : frames + 1]
+    acted = np.asarray(record.q)[1 : frames + 1]
+    scene = (record.subject.humanoid, skin_surface(body), acted, reference, np.asarray(record.contact_force))
+    film(folder / "imitation.gif", *scene)
+    film_strip(folder / "imitation.png", *scene)
+
+
+def names_of(data: Dataset) -> list[str]:
+    """The sequences that imitate their clip to the end."""
+    from imdy_jax.dataset.certify import certified_ids
+
+    return certified_ids(data)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,214 @@
+"""The engines: what they record is what moved the body, they repeat themselves exactly, and they agree."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+import pytest
+from toy_humanoid import toy_humanoid
+
+from envs.c_physics import CPhysics
+from envs.effort import limit_target
+from envs.make_physics import make_physics
+from envs.mjx_physics import MjxPhysics
+from imdy_jax import rotation
+from imdy_jax.humanoid import GRAVITY, stack
+from imdy_jax.mjcf import TO_MUJOCO, TO_SMPL, build_model, standing_height
+from imdy_jax.skeleton import JOINT_NAMES, NUM_JOINTS
+
+pytestmark = pytest.mark.usefixtures("strict")
+PEOPLE = 6
+
+
+@pytest.fixture(scope="module")
+def pair(strict):
+    return [toy_humanoid(), toy_humanoid(1.12, 95.0, skew=0.3)]
+
+
+@pytest.fixture(scope="module")
+def crowd(pair):
+    return stack([pair[n % 2] for n in range(PEOPLE)])
+
+
+def tumble(humanoids, steps, seed=0):
+    """q, v and targets (steps, N, 23, 4) of people who start in the air, turning, and flail as they fall."""
+    draw = np.random.default_rng(seed)
+    people = humanoids.mass.shape[0]
+    spin = rotation.exp(jnp.asarray(draw.normal(size=(people, 3)) * 0.7))
+    upright = jnp.broadcast_to(jnp.asarray(rotation.UPRIGHT), (people, 4))
+    joints = rotation.exp(jnp.asarray(draw.normal(size=(people, NUM_JOINTS, 3)) * 0.2))
+    position = np.tile([0.3, -0.2, 1.1], (people, 1))
+    with jax.numpy_rank_promotion("allow"):
+        root = rotation.multiply(upright, spin)
+    q = jnp.concatenate([position, root, joints.reshape(people, -1)], axis=1)
+    phase = draw.normal(size=(1, people, NUM_JOINTS, 3)), draw.uniform(4, 9, size=(1, people, NUM_JOINTS, 3))
+    time = np.arange(steps).reshape(-1, 1, 1, 1) / 30.0
+    return (
+        q,
+        jnp.asarray(draw.normal(size=(people, 75))),
+        rotation.exp(jnp.asarray(0.5 * phase[0] * np.sin(phase[1] * time))),
+    )
+
+
+def play(physics, state, targets):
+    """The last state; the states before each control step and the substeps, stacked over time, by one jitted scan."""
+
+    def body(state, target):
+        after, substeps = physics.step(state, target)
+        return after, (state, substeps)
+
+    return jax.jit(lambda state: jax.lax.scan(body, state, targets))(state)
+
+
+def drop(physics, start):
+    q, v, targets = start
+    return play(physics, physics.reset(q, v), targets)
+
+
+def residual(model, data, q, v, v1, torque, wrench, timestep):
+    """M a + b − [0; τ] − Σ JᵀW (75,) by MuJoCo's own inverse dynamics of the bare rigid tree."""
+    data.qpos[:], data.qvel[:] = q[TO_MUJOCO.qpos_index], v[TO_MUJOCO.dof_index]
+    data.qacc[:] = ((v1 - v) / timestep)[TO_MUJOCO.dof_index]
+    mujoco.mj_inverse(model, data)
+    applied = np.zeros(model.nv)
+    for k, body in enumerate(TO_SMPL.body_index + 1):
+        mujoco.mj_applyFT(model, data, wrench[k, :3], wrench[k, 3:], data.xpos[body], body, applied)
+    return (data.qfrc_inverse - applied)[TO_SMPL.dof_index] - np.concatenate([np.zeros(6), torque.ravel()])
+
+
+@pytest.mark.parametrize("substeps", [2, 4])
+def test_recorded_torques_and_wrenches_are_the_motion(pair, crowd, substeps):
+    physics = CPhysics(crowd, substeps=substeps, record=True)
+    last, (before, log) = drop(physics, tumble(crowd, 36))
+    assert np.all(log.converged)
+    models = [build_model(person, 0.01, simulation=False) for person in pair]
+    worst, loudest = 0.0, np.zeros(24)
+    for n in range(PEOPLE):
+        model, data = models[n % 2], mujoco.MjData(models[n % 2])
+        qs = np.concatenate([before.q[:, n], last.q[None, n]])
+        v = np.asarray(before.v[0, n])
+        for t in range(len(before.q)):
+            q = qs[t][TO_MUJOCO.qpos_index]
+            for s in range(substeps):
+                step = [np.asarray(x[t, n, s]) for x in (log.v, log.torque, log.wrench)]
+                worst = max(
+                    worst, np.abs(residual(model, data, q[TO_SMPL.qpos_index], v, *step, physics.timestep)).max()
+                )
+                loudest = np.maximum(loudest, np.linalg.norm(step[2][:, :3], axis=1))
+                v = step[0]
+                mujoco.mj_integratePos(model, q, v[TO_MUJOCO.dof_index], physics.timestep)
+            np.testing.assert_array_equal(q[TO_SMPL.qpos_index], qs[t + 1])
+    # Everybody has fallen on more than feet, with thousands of newtons.
+    assert loudest.max() > 2000
+    assert np.sum(loudest > 0) > 8
+    assert worst < 1e-9
+
+
+def test_a_step_is_a_pure_function(crowd):
+    q, v, targets = tumble(crowd, 24)
+    physics = CPhysics(crowd, threads=2)
+    last, (before, log) = play(physics, physics.reset(q, v), targets)
+    # From the middle, after the engine has been elsewhere, on another number of threads: the same bits.
+    middle = jax.tree.map(lambda x: x[12], before)
+    for engine in (physics, CPhysics(crowd, threads=1)):
+        again, (_, tail) = play(engine, middle, targets[12:])
+        for found, expected in zip(
+            jax.tree.leaves((again, tail.torque)), jax.tree.leaves((last, log.torque[12:])), strict=True
+        ):
+            np.testing.assert_array_equal(found, expected)
+    # The solver's warm start is part of the state: without it the bits differ.
+    cold, _ = play(physics, replace(middle, warmstart=jnp.zeros_like(middle.warmstart)), targets[12:])
+    assert np.any(np.asarray(cold.v) != np.asarray(last.v))
+
+
+def test_each_person_has_their_own_body(pair, crowd):
+    q, v, targets = tumble(crowd, 24)
+    together, _ = drop(CPhysics(crowd), (q, v, targets))
+    for n in (0, 1):
+        alone, _ = drop(CPhysics(stack([pair[n]])), (q[n : n + 1], v[n : n + 1], targets[:, n : n + 1]))
+        np.testing.assert_array_equal(alone.q[0], together.q[n])
+
+
+@pytest.mark.parametrize("substeps", [2, 4])
+def test_standing_weighs_what_the_person_weighs(pair, substeps):
+    physics = CPhysics(stack([pair[0]]), substeps=substeps, record=True)
+    model = build_model(pair[0], physics.timestep)
+    # Dropped from 5 mm, so that a bounce would show.
+    q = jnp.asarray(model.qpos0[TO_SMPL.qpos_index])[None].at[:, 2].add(0.005)
+    hold = jnp.tile(jnp.asarray(rotation.IDENTITY), (12, 1, NUM_JOINTS, 1))
+    last, (_, log) = drop(physics, (q, jnp.zeros((1, 75)), hold))
+    feet = [JOINT_NAMES.index(name) for name in ("left_ankle", "left_foot", "right_ankle", "right_foot")]
+    force = np.asarray(log.wrench)[-2:, 0, :, feet, 2].sum(axis=0).mean()
+    np.testing.assert_allclose(force, float(pair[0].total_mass) * GRAVITY, rtol=0.02)
+    sunk = standing_height(pair[0]) - float(last.q[0, 2])
+    assert -1e-4 < sunk < 3e-3
+    # It lands at a third of a metre per second and comes up again at less than a seventh of that.
+    assert float(log.v[..., 2].min()) < -0.3
+    assert float(log.v[..., 2].max()) < 0.045
+
+
+def test_the_spring_never_asks_for_more_than_the_limit(pair, crowd):
+    person = pair[1]
+    q, _, _ = tumble(crowd, 1)
+    joints = q[1, 7:].reshape(NUM_JOINTS, 4)
+    draw = np.random.default_rng(3).normal(size=(NUM_JOINTS, 3))
+    size = np.where(np.arange(NUM_JOINTS) % 2, 0.05, 2.0)
+    error = jnp.asarray(size[:, None] * draw / np.linalg.norm(draw, axis=1, keepdims=True))
+    target = rotation.multiply(joints, rotation.exp(error))
+    with jax.numpy_rank_promotion("allow"):
+        drawn_in = limit_target(person, q[1], target)
+        found = rotation.between(joints, drawn_in)
+    asked = np.asarray(person.stiffness) * np.linalg.norm(found, axis=1)
+    far = np.asarray(person.stiffness) * size > np.asarray(person.effort)
+    assert far.any()
+    assert not far.all()
+    np.testing.assert_allclose(asked[far], np.asarray(person.effort)[far], rtol=1e-9)
+    np.testing.assert_array_equal(drawn_in[~far], target[~far])
+    np.testing.assert_allclose(np.cross(found, error), 0.0, atol=1e-9)
+
+
+def test_a_torque_beyond_the_limit_is_reported(crowd):
+    weak = replace(crowd, effort=jnp.full_like(crowd.effort, 5.0))
+    start = tumble(crowd, 12)
+    for people, low, high in ((crowd, 0.0, 0.05), (weak, 0.2, 1.0)):
+        _, (_, log) = drop(CPhysics(people), start)
+        beyond = np.linalg.norm(log.torque, axis=-1) > np.asarray(people.effort)[:, None]
+        np.testing.assert_array_equal(log.clipped, beyond)
+        assert low <= beyond.mean() <= high
+
+
+def test_a_diverged_simulation_is_named_and_leaves_the_others_alone(crowd):
+    q, v, targets = tumble(crowd, 1)
+    physics = CPhysics(crowd)
+    good, _ = physics.step(physics.reset(q, v), targets[0])
+    bad, log = physics.step(physics.reset(q, v.at[2].set(jnp.nan)), targets[0])
+    np.testing.assert_array_equal(np.all(log.converged, axis=1), np.arange(PEOPLE) != 2)
+    others = np.arange(PEOPLE) != 2
+    np.testing.assert_array_equal(bad.q[others], good.q[others])
+
+
+def test_mjx_agrees_with_the_c_engine(crowd):
+    people = jax.tree.map(lambda leaf: leaf[:2], crowd)
+    start = tumble(people, 20)
+    _, (states, log) = drop(CPhysics(people, record=True), start)
+    with jax.numpy_rank_promotion("allow"):
+        _, (mjx_states, mjx_log) = drop(MjxPhysics(people, record=True), start)
+    assert np.linalg.norm(log.wrench[..., :3], axis=-1).max() > 1000
+    np.testing.assert_allclose(mjx_states.q, states.q, atol=1e-10)
+    np.testing.assert_allclose(mjx_states.v, states.v, atol=1e-8)
+    np.testing.assert_allclose(mjx_log.v, log.v, atol=1e-8)
+    np.testing.assert_allclose(mjx_log.torque, log.torque, atol=1e-7)
+    np.testing.assert_allclose(mjx_log.wrench, log.wrench, atol=1e-6)
+    np.testing.assert_array_equal(mjx_log.converged, log.converged)
+
+
+def test_unknown_or_missing_engines_are_named(crowd):
+    with pytest.raises(ValueError, match="known engines: auto, c, mjx, warp"):
+        make_physics(crowd, "bullet")
+    with pytest.raises(ValueError, match="known: jax, warp"):
+        MjxPhysics(crowd, impl="cuda")
+    with pytest.raises(RuntimeError, match="warp"):
+        make_physics(crowd, "warp")
+    assert isinstance(make_physics(crowd), CPhysics)

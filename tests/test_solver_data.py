@@ -1,0 +1,185 @@
+"""From recorded sequences to batches: nothing lost, nothing leaked, the same again from any place."""
+
+import dataclasses
+import itertools
+import shutil
+
+import jax
+import numpy as np
+import pytest
+import recorded_falls
+
+from imdy_jax.dataset.certify import certify_dataset
+from imdy_jax.dataset.record import thirty_hertz_view
+from imdy_jax.dataset.store import create_dataset, open_dataset, sequence_attributes, write_record
+from imdy_jax.dataset.zarr_io import read_attributes, write_attributes
+from imdy_jax.solver.data import WindowBatches, prefetch, split_by_clip
+from imdy_jax.solver.pack import PackedDataset, Sequence, clip_groups, pack, pack_dataset
+
+LENGTHS = (20, 7, 33, 12)
+
+
+def numbered(index, steps):
+    """A sequence whose every value tells where it belongs."""
+    value = 1000 * index + np.arange(steps + 1, dtype=np.float32)
+    fill = lambda rows, count: np.broadcast_to(value[:rows, None, None], (rows, count, 3))  # noqa: E731
+    return Sequence(f"s{index}", f"clip{index // 2}", 50.0 + index, fill(steps + 1, 66), fill(steps, 23), fill(steps, 24))
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    sequences = (numbered(i, n) for i, n in enumerate(LENGTHS))
+    return pack(sequences, "source", 1 / 30, tmp_path_factory.mktemp("packed"))
+
+
+def test_packing_keeps_every_number(packed):
+    for i, steps in enumerate(LENGTHS):
+        for kept, given in zip(packed[i], numbered(i, steps), strict=True):
+            assert np.array_equal(kept, given)
+
+
+def test_packing_the_same_source_again_reads_nothing_and_another_source_replaces_it(tmp_path):
+    pack([numbered(0, 20)], "a", 1 / 30, tmp_path)
+    again = pack((pytest.fail("read again") for _ in range(1)), "a", 1 / 30, tmp_path)
+    assert len(again) == 1
+    assert pack([numbered(1, 9), numbered(2, 9)], "b", 1 / 30, tmp_path)[1].name == "s2"
+
+
+def test_a_pack_that_was_killed_is_made_anew(tmp_path):
+    def breaks():
+        yield numbered(0, 20)
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        pack(breaks(), "a", 1 / 30, tmp_path)
+    assert len(pack([numbered(0, 20), numbered(1, 9)], "a", 1 / 30, tmp_path)) == 2
+    assert len(PackedDataset(tmp_path)) == 2
+
+
+def test_windows_hold_the_frames_and_steps_around_t(packed):
+    batches = WindowBatches(packed, [0, 2], window=2, batch_size=5, seed=0)
+    assert len(batches.times) == (20 - 4) + (33 - 4)
+    windows = batches[3]
+    markers, mass = windows.markers[..., 0, 0], windows.mass
+    now = markers[:, 2]
+    np.testing.assert_array_equal(markers, now[:, None] + np.arange(-2, 4))
+    np.testing.assert_array_equal(windows.angular_momentum[:, 0, 0], now)
+    np.testing.assert_array_equal(windows.contact_force[:, :, 0, 0], now[:, None] + np.arange(2))
+    np.testing.assert_array_equal(mass, 50 + now // 1000)
+
+
+def test_each_pass_sees_every_window_once_in_another_order(packed):
+    batches = WindowBatches(packed, [0, 1, 2, 3], window=2, batch_size=7, seed=3)
+    passes = [[batches[p * batches.per_pass + i].markers[:, 2, 0, 0] for i in range(batches.per_pass)] for p in (0, 1)]
+    first, second = (np.concatenate(p) for p in passes)
+    assert len(set(first)) == len(first) == len(batches.times) // 7 * 7
+    assert not np.array_equal(first, second)
+    assert set(first // 1000) == {0, 1, 2, 3}
+
+
+def test_a_batch_depends_on_the_seed_and_its_number_alone(packed):
+    one, other = (WindowBatches(packed, [0, 1, 2], 2, 8, seed=5) for _ in range(2))
+    for _ in range(9):
+        other[4]
+    for n in (17, 2):
+        np.testing.assert_array_equal(one[n].markers, other[n].markers)
+    different = WindowBatches(packed, [0, 1, 2], 2, 8, seed=6)
+    assert not np.array_equal(one[2].markers, different[2].markers)
+    assert one.digest == other.digest != different.digest
+
+
+def test_prefetch_keeps_the_order_reads_ahead_and_passes_errors_on():
+    asked = []
+
+    class Numbers:
+        def __getitem__(self, n):
+            asked.append(n)
+            if n == 6:
+                raise OSError("disk gone")
+            return np.array(n)
+
+    stream = prefetch(Numbers(), range(10), ahead=2)
+    assert [int(x) for x in itertools.islice(stream, 3)] == [0, 1, 2]
+    assert max(asked) <= 5
+    with pytest.raises(OSError, match="disk gone"):
+        list(stream)
+
+
+def test_no_clip_is_on_both_sides_whatever_the_seed():
+    clips = [f"c{i % 9}" for i in range(40)]
+    chosen = set()
+    for seed in range(20):
+        train, test = split_by_clip(clips, 0.2, seed)
+        assert sorted(train + test) == list(range(40))
+        held_out = {clips[i] for i in test}
+        assert len(held_out) == 2
+        assert not held_out & {clips[i] for i in train}
+        assert (train, test) == split_by_clip(clips, 0.2, seed)
+        chosen |= held_out
+    assert len(chosen) > 4
+    assert len(split_by_clip(["a", "b"], 0.01, 0)[1]) == len(split_by_clip(["a", "b"], 0.99, 0)[0]) == 1
+
+
+def test_what_shares_a_name_or_a_digest_is_one_clip():
+    sources = [("walk", "a"), ("run", "b"), ("walk_mirrored", "a"), ("jog", "d"), ("walk", "c"), ("run_mirrored", "b"),
+               ("jog_mirrored", "e"), ("jog", "e"), ("jog_mirrored", "d")]  # fmt: skip
+    groups = clip_groups(sources)
+    assert groups == ["walk", "run", "walk", "jog", "walk", "run", "jog", "jog", "jog"]
+    for order in itertools.permutations(range(5)):
+        shuffled = clip_groups([sources[i] for i in order])
+        assert all((shuffled[a] == shuffled[b]) == (groups[i] == groups[j])
+                   for a, i in enumerate(order) for b, j in enumerate(order))  # fmt: skip
+
+
+def test_a_single_clip_cannot_be_split():
+    with pytest.raises(ValueError, match=r"1 clip\(s\), expected at least 2"):
+        split_by_clip(["a", "a"], 0.2, 0)
+
+
+def test_sequences_too_short_for_a_window(packed):
+    with pytest.raises(ValueError, match="1 sequences hold no window of 14 frames"):
+        WindowBatches(packed, [1], window=6, batch_size=4, seed=0)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Two simulated sequences in a store, of which the first alone is certified."""
+    with jax.enable_x64(True):
+        made = recorded_falls.records(frames=30)[1]
+        dataset = create_dataset(tmp_path_factory.mktemp("dataset") / "dataset.zarr")
+        for record in made:
+            write_record(dataset, record)
+        assert all(c.passed for c in certify_dataset(dataset, [made[0].id]))
+    return dataset.path, made
+
+
+def test_a_dataset_is_packed_as_it_was_recorded_and_only_what_is_certified(dataset, tmp_path):
+    path, (certified, _) = dataset
+    packed = pack_dataset(path, tmp_path)
+    assert [s.name for s in packed.sequences] == [certified.id]
+    assert packed.dt == pytest.approx(1 / 30)
+    sequence = packed[0]
+    assert sequence.clip == certified.source.name
+    assert sequence.mass == pytest.approx(float(np.sum(certified.subject.humanoid.mass)))
+    for name in ("markers", "angular_momentum", "contact_force"):
+        np.testing.assert_array_equal(getattr(sequence, name), getattr(certified, name))
+
+
+def test_a_dataset_without_certified_sequences(tmp_path):
+    create_dataset(tmp_path / "dataset.zarr")
+    with pytest.raises(ValueError, match="none of 0 sequences is certified"):
+        pack_dataset(tmp_path / "dataset.zarr", tmp_path / "windows")
+
+
+def test_sequences_of_different_frame_rates(dataset, tmp_path):
+    path, (_, other) = dataset
+    changed = shutil.copytree(path, tmp_path / "dataset.zarr")
+    slow = dataclasses.replace(other.provenance, timestep=1 / 100)
+    views = thirty_hertz_view(other.torque, other.wrench, slow.timestep)
+    record = other.replace(provenance=slow, angular_momentum=views[0].astype(np.float32))
+    write_record(open_dataset(changed), record)
+    attributes = read_attributes(open_dataset(changed).certificate(dataset[1][0].id), "")
+    digest = sequence_attributes(open_dataset(changed), record.id)["digest"]
+    write_attributes(open_dataset(changed).certificate(record.id), attributes | {"digest": digest})
+    with pytest.raises(ValueError, match=r"frame rates \[25\.0, 30\.0"):
+        pack_dataset(changed, tmp_path / "windows")

@@ -1,0 +1,170 @@
+"""Fitting and inference: it learns, it goes on exactly where it was killed, and its estimates turn with the person."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from imdy_jax import rotation
+from imdy_jax.body.markers import MARKER_NAMES
+from imdy_jax.run import Checkpoints, RunFolder
+from imdy_jax.solver.data import WindowBatches, split_by_clip
+from imdy_jax.solver.evaluate import mean_predictions, method_errors, solver_predictions
+from imdy_jax.solver.fit import FitConfig, fit, fit_step, load_solver, start
+from imdy_jax.solver.infer import estimate
+from imdy_jax.solver.model import ModelConfig
+from imdy_jax.solver.pack import pack
+from swaying_people import DT, FPS, swaying_people
+
+CONFIG = FitConfig(
+    model=ModelConfig(width=32, layers=1, heads=2, hidden=64),
+    steps=300,
+    batch_size=32,
+    learning_rate=1e-2,
+    checkpoint_every=100,
+    log_every=20,
+)
+WILD = dataclasses.replace(CONFIG, learning_rate=float("nan"), hidden_markers=0.3, steps=1)
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    people = swaying_people(clips=14, takes=2, steps=60)
+    return pack(people, "people", DT, tmp_path_factory.mktemp("packed"))
+
+
+@pytest.fixture(scope="module")
+def sides(packed):
+    train, test = split_by_clip([s.clip for s in packed.sequences], 0.2, seed=0)
+    make = lambda chosen: WindowBatches(packed, chosen, CONFIG.model.window, CONFIG.batch_size, seed=0)  # noqa: E731
+    return make(train), make(test), [packed[i] for i in test]
+
+
+@pytest.fixture(scope="module")
+def fitted(sides, tmp_path_factory):
+    run = RunFolder.create(tmp_path_factory.mktemp("run") / "solver", CONFIG, 0)
+    return fit(CONFIG, sides[0], sides[1], run), run
+
+
+@pytest.fixture(scope="module")
+def solver(fitted):
+    return fitted[0]
+
+
+def test_it_learns_to_beat_the_mean_on_clips_it_has_not_seen(solver, sides):
+    batches, _, held_out = sides
+    ours = method_errors(held_out, solver_predictions(solver, held_out), 2)
+    mean = method_errors(held_out, mean_predictions(batches, held_out), 2)
+    assert ours[0] < 0.9 * mean[0]
+    assert ours[2] + ours[3] < 0.9 * (mean[2] + mean[3])
+
+
+def test_a_killed_run_goes_on_with_the_same_numbers(sides, fitted, tmp_path):
+    class Killed(WindowBatches):
+        def __getitem__(self, n):
+            if n == 130:
+                raise KeyboardInterrupt
+            return super().__getitem__(n)
+
+    batches, held_out, _ = sides
+    killed = Killed.__new__(Killed)
+    killed.__dict__ = dict(batches.__dict__)
+    run = RunFolder.create(tmp_path / "solver", CONFIG, 0)
+    with pytest.raises(KeyboardInterrupt):
+        fit(CONFIG, killed, held_out, run)
+    assert Checkpoints(run.path / "checkpoints").latest_step() == 100
+    again = fit(CONFIG, batches, held_out, RunFolder.create(run.path, CONFIG, 0, resume=True))
+    straight, folder = fitted
+    jax.tree.map(np.testing.assert_array_equal, again.variables, straight.variables)
+    logs = [(path / "metrics.jsonl").read_text() for path in (run.path, folder.path)]
+    assert logs[0] == logs[1]
+    assert logs[0].count("held_out_torque") == 3
+
+
+def test_a_finished_run_is_only_read(sides, fitted):
+    straight, folder = fitted
+    before = (folder.path / "metrics.jsonl").read_text()
+    for again in (load_solver(folder), fit(CONFIG, sides[0], sides[1], folder)):
+        assert (again.config, again.fps) == (straight.config, straight.fps)
+        jax.tree.map(np.testing.assert_array_equal, again.variables, straight.variables)
+    assert (folder.path / "metrics.jsonl").read_text() == before
+
+
+def test_other_windows_than_the_checkpoint_was_fitted_to(sides, fitted):
+    with pytest.raises(ValueError, match="fitted to other windows"):
+        fit(CONFIG, sides[1], sides[1], fitted[1])
+
+
+def test_a_folder_without_a_solver(tmp_path):
+    with pytest.raises(ValueError, match=r"solver\.json: not found"):
+        load_solver(RunFolder.create(tmp_path, CONFIG, 0))
+
+
+def test_a_run_that_diverges_stops(sides, tmp_path):
+    with pytest.raises(FloatingPointError, match="step 1 produced values that are not finite in"):
+        fit(WILD, sides[0], sides[1], RunFolder.create(tmp_path, WILD, 0))
+
+
+def test_hidden_markers_are_drawn_anew_and_the_same_again(sides):
+    windows = sides[0][0]
+    later = start(WILD).replace(step=1)
+    losses = [float(fit_step(c, DT, s, windows)[1]["loss"]) for c, s in
+              ((WILD, start(WILD)), (WILD, start(WILD)), (WILD, later), (CONFIG, start(CONFIG)))]  # fmt: skip
+    assert losses[0] == losses[1]
+    assert len(set(losses)) == 3
+
+
+def test_turning_the_motion_turns_the_forces_and_leaves_the_torques(solver, sides):
+    sequence = sides[2][0]
+    for angle in (0.5, 2.0, -2.8):
+        turn = np.array([np.cos(angle / 2), 0, 0, np.sin(angle / 2)], np.float32)
+        turned = np.asarray(rotation.rotate(turn, sequence.markers)) + np.float32([0.7, -1.2, 0])
+        here = estimate(solver, sequence.markers, FPS, sequence.mass)
+        there = estimate(solver, turned, FPS, sequence.mass)
+        expected = np.asarray(rotation.rotate(turn, here.contact_force))
+        scale = np.abs(here.contact_force).max(), np.abs(here.torque).max()
+        assert np.abs(expected - here.contact_force).max() > 1e-3 * scale[0]
+        np.testing.assert_allclose(there.contact_force, expected, atol=5e-4 * scale[0])
+        np.testing.assert_allclose(there.torque, here.torque, atol=5e-4 * scale[1])
+
+
+def test_estimates_cover_every_step_in_si_units(solver, sides):
+    sequence = sides[2][0]
+    whole = estimate(solver, sequence.markers, FPS, sequence.mass)
+    assert whole.torque.shape == (60, 23, 3)
+    assert whole.contact_force.shape == (60, 24, 3)
+    np.testing.assert_allclose(whole.torque, whole.angular_momentum * FPS)
+    weight = 9.81 * sequence.mass
+    assert abs(whole.contact_force.sum(axis=1)[:, 2].mean() - weight) < 0.2 * weight
+    part = estimate(solver, sequence.markers[10:41], FPS, sequence.mass)
+    np.testing.assert_allclose(part.contact_force[2:-2], whole.contact_force[12:38], atol=1e-3 * weight)
+    heavy = estimate(solver, sequence.markers, FPS, 2 * sequence.mass)
+    np.testing.assert_allclose(heavy.torque, 2 * whole.torque, rtol=1e-5)
+
+
+def test_a_missing_marker_changes_little(solver, sides):
+    sequence = sides[2][0]
+    gap = sequence.markers.copy()
+    gap[20:40, MARKER_NAMES.index("left_thumb_tip")] = np.nan
+    whole, seen = (estimate(solver, m, FPS, sequence.mass) for m in (sequence.markers, gap))
+    assert np.isfinite(seen.torque).all()
+    change = np.abs(seen.contact_force - whole.contact_force).max(axis=(1, 2))
+    assert np.all(change[:16] == 0)
+    assert 0 < change[18:42].max() < 0.3 * np.abs(whole.contact_force).max()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"markers": np.zeros((9, 5, 3))}, r"shape \(9, 5, 3\), expected \(frames, 66, 3\)"),
+        ({"markers": np.zeros((3, 66, 3))}, "3 frames, expected at least 4"),
+        ({"fps": 60.0}, "fps: 60, expected the solver's 30"),
+        ({"mass": 0.0}, "mass: 0.0 kg"),
+        ({"markers": np.full((9, 66, 3), np.nan)}, "left_asis, right_asis, left_psis, right_psis missing near frame 0"),
+    ],
+)
+def test_what_cannot_be_estimated(solver, change, message):
+    given = {"markers": np.zeros((9, 66, 3)), "fps": FPS, "mass": 70.0} | change
+    with pytest.raises(ValueError, match=message):
+        estimate(solver, **given)
