@@ -28,6 +28,11 @@ class _Outcome(NamedTuple):
     converged: Any  # (N, S) bool
 
 
+# The solver stops when the cost improves by less than the tolerance, and forces are then wrong by about its square
+# root; what is recorded has to close to rounding error.
+RECORD_TOLERANCE = 1e-20
+
+
 class CPhysics:
     """Physics (see envs.physics) by `mujoco.batch.Batch`; the engine computes in float64 whatever the state's dtype.
 
@@ -52,7 +57,9 @@ class CPhysics:
         for model in models:
             # A diverged simulation must show itself instead of being reset silently.
             model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
-            if not record:
+            if record:
+                model.opt.tolerance = RECORD_TOLERANCE
+            else:
                 model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR
         self._batch = mujoco.batch.Batch(models[0], self.num_envs, threads)
         _expand_differences(self._batch, models, subject)

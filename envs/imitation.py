@@ -2,23 +2,25 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from envs.effort import limit_target
 from envs.feedforward import BalanceGains, balancing_torque
 from envs.observation import OBSERVATION_SIZE, observe
 from envs.physics import Physics, PhysicsState
 from envs.reference import Bodies, ReferenceTable, body_state
 from envs.reward import RewardScales, RewardWeights, energy_term, imitation_terms, total
-from envs.effort import limit_target
 from envs.termination import diverged, strayed
 from imdy_jax import rotation
 from imdy_jax.imitation.environment import StepResult, Transition
 from imdy_jax.skeleton import GROUPS, NUM_JOINTS
 
+Tree = TypeVar("Tree", PhysicsState, Bodies)
 ACTION_SIZE = 3 * NUM_JOINTS
 # How far an action turns a joint, against a leg joint: balance is made with legs and trunk, and what the policy tries
 # out in the hands only blurs what it learns about the legs.
@@ -182,7 +184,7 @@ def _joint_velocity(v: jax.Array) -> jax.Array:
     return v[..., 6:].reshape(*v.shape[:-1], NUM_JOINTS, 3)
 
 
-def _select(where: jax.Array, yes: PhysicsState | Bodies, no: PhysicsState | Bodies) -> PhysicsState | Bodies:
+def _select(where: jax.Array, yes: Tree, no: Tree) -> Tree:
     """Leaf-wise choice along the environment axis."""
     pick = lambda a, b: jnp.where(where.reshape(-1, *([1] * (a.ndim - 1))), a, b)  # noqa: E731
     return jax.tree.map(pick, yes, no)

@@ -11,12 +11,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import draw
+import fit_solver
+import generate
 import numpy as np
+import train_imitator
 import tyro
 
 from envs.imitator import ImitatorConfig
 from envs.people import PeopleConfig
-from experiments import draw, fit_solver, generate, train_imitator
 from imdy_jax.imitation.train import TrainConfig
 from imdy_jax.report import Table, clock, read_table, show
 from imdy_jax.solver.fit import FitConfig

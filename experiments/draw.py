@@ -14,8 +14,9 @@ import tyro
 from envs.imitator import ImitatorConfig
 from envs.people import load_cast
 from imdy_jax.body.person import Body
+from imdy_jax.dataset.certify import certified_ids
 from imdy_jax.dataset.record import Record
-from imdy_jax.dataset.store import Dataset, open_dataset, read_record
+from imdy_jax.dataset.store import open_dataset, read_record
 from imdy_jax.motion.clip import Clip, generalized_positions
 from imdy_jax.run import RunFolder, read_metrics
 from imdy_jax.solver.evaluate import Dynamics, load_predictions
@@ -45,7 +46,7 @@ def main(
     plots.learning_curve(out / "learning.png", {"imitator": rows}, shown, "seconds", "training time (s)")
 
     cast, _ = load_cast(RunFolder.open(imitator).config(ImitatorConfig).people)
-    record = read_record(data, choose([name for name in names_of(data)], clip))
+    record = read_record(data, choose(certified_ids(data), clip))
     row = next(i for i, c in enumerate(cast.clips) if c.digest == record.source.digest)
     draw_film(out, record, cast.bodies[cast.subjects[row]], cast.clips[row])
 
@@ -71,13 +72,6 @@ def draw_film(folder: Path, record: Record, body: Body, clip: Clip) -> None:
     scene = (record.subject.humanoid, skin_surface(body), acted, reference, np.asarray(record.contact_force))
     film(folder / "imitation.gif", *scene)
     film_strip(folder / "imitation.png", *scene)
-
-
-def names_of(data: Dataset) -> list[str]:
-    """The sequences that imitate their clip to the end."""
-    from imdy_jax.dataset.certify import certified_ids
-
-    return certified_ids(data)
 
 
 if __name__ == "__main__":

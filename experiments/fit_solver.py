@@ -59,7 +59,8 @@ def main(
     window, seed = config.fit.model.window, config.fit.seed
     batches = WindowBatches(data, train, window, config.fit.batch_size, seed)
     held_out = WindowBatches(data, test, window, 256, seed)
-    print(f"{len(batches.times)} windows of {len(train)} sequences to fit, {len(held_out.times)} of {len(test)} held out")
+    counts = (len(batches.times), len(train), len(held_out.times), len(test))
+    print("{:,} windows of {} sequences to fit, {:,} of {} held out".format(*counts))
     solver = fit(config.fit, batches, held_out, folder)
 
     sequences = [data[i] for i in test]
@@ -77,7 +78,7 @@ def with_size(table: Table, solver: Solver, batches: WindowBatches, data: Packed
     """The table with a note on the network and on what it was fitted to."""
     hours = len(batches.times) * data.dt / 3600
     size = num_parameters(solver.variables)
-    note = f"ImDyS: {size:,} parameters (released network: {PUBLISHED_PARAMETERS:,}), fitted to {hours:.2g} h of motion."
+    note = f"ImDyS: {size:,} parameters (released: {PUBLISHED_PARAMETERS:,}), fitted to {hours:.2g} h of motion."
     return Table(table.title, table.columns, table.rows, (*table.notes, note))
 
 

@@ -9,6 +9,7 @@ frame, without noise; a clip is a success if the body is never more than 0.5 m (
 """
 
 import logging
+
 import jax
 import numpy as np
 import tyro
@@ -24,8 +25,8 @@ from imdy_jax.run import RunFolder, enable_compilation_cache
 
 
 def main(
-    config: ImitatorConfig = ImitatorConfig(), run: str = "runs/default/imitator", resume: bool = False, overwrite: bool = False,
-    json: str | None = None,
+    config: ImitatorConfig = ImitatorConfig(), run: str = "runs/default/imitator", resume: bool = False,
+    overwrite: bool = False, json: str | None = None,
 ) -> None:  # fmt: skip
     """Train an imitator.
 

@@ -129,6 +129,4 @@ def _sole_capsules(low: np.ndarray, high: np.ndarray) -> list[tuple[np.ndarray, 
     """Two capsules from back to front, tangent to the sole and to both edges of the foot."""
     radius = float(min((high[0] - low[0]) / 4, (high[2] - low[2]) / 4, (high[1] - low[1]) / 2))
     y, back, front = low[1] + radius, low[2] + radius, high[2] - radius
-    return [
-        (np.array([x, y, back]), np.array([x, y, front]), radius) for x in (low[0] + radius, high[0] - radius)
-    ]
+    return [(np.array([x, y, back]), np.array([x, y, front]), radius) for x in (low[0] + radius, high[0] - radius)]

@@ -67,7 +67,7 @@ def build_model(humanoid: Humanoid, timestep: float, simulation: bool = True) ->
     spec = mujoco.MjSpec()
     _set_options(spec, timestep, simulation)
     _add_scenery(spec)
-    bodies = []
+    bodies: list[mujoco.MjsBody] = []
     for k, parent in enumerate(PARENTS):
         bodies.append(_add_body(spec.worldbody if k == 0 else bodies[parent], humanoid, k))
     for g, k in enumerate(SOLID_BODY):

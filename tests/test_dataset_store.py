@@ -144,18 +144,27 @@ with open(records, "rb") as file:
 """
 
 
+def _stop_within_a_sequence(writer, path):
+    while True:
+        assert writer.poll() is None, "the writer was done too early"
+        if len(list((path / "sequences").glob("*-*"))) >= 3 and list(path.glob(".partial/*")):
+            writer.send_signal(signal.SIGSTOP)
+            if list(path.glob(".partial/*")):
+                return
+            writer.send_signal(signal.SIGCONT)
+        time.sleep(0.001)
+
+
 def test_a_killed_writer_leaves_whole_sequences_and_goes_on(tmp_path, made):
     path, queue, count = tmp_path / "dataset.zarr", tmp_path / "records.pkl", 40
     variants = [variant(made[0], seed) for seed in range(count)]
     queue.write_bytes(pickle.dumps(variants))
     environment = os.environ | {"PYTHONPATH": str(Path(imdy_jax.__file__).parents[1])}
     writer = subprocess.Popen([sys.executable, "-c", WRITER, path, queue], env=environment)
-    while len(list((path / "sequences").glob("*-*"))) < 3 or not list(path.glob(".partial/*")):
-        assert writer.poll() is None
-        time.sleep(0.001)
+    _stop_within_a_sequence(writer, path)
     writer.send_signal(signal.SIGKILL)
     writer.wait()
-    assert list(path.glob(".partial/*")), "killed in the middle of a sequence"
+    assert list(path.glob(".partial/*"))
 
     dataset = create_dataset(path)
     assert not list(path.glob(".partial*"))
@@ -260,10 +269,11 @@ def test_the_documented_schema_is_the_one_that_is_written_and_the_example_runs(p
     if not page.exists():
         pytest.skip("the documentation is not part of an installed package")
     text = page.read_text()
-    rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}
-    for fields in (SEQUENCE_FIELDS, SUBJECT_FIELDS):
+    sections = [part.partition("\n## ")[0] for part in re.split(r"## Arrays of a \w+", text)[1:]]
+    for section, fields in zip(sections, (SEQUENCE_FIELDS, SUBJECT_FIELDS), strict=True):
+        rows = {line.split("`")[1]: line for line in section.splitlines() if line.startswith("| `")}
+        assert set(rows) == set(fields)
         for name, field in fields.items():
-            assert name in rows
             assert field.unit in rows[name]
     assert set(made[0].attributes) | {"digest"} <= set(re.findall(r"`(\w+)`", text))
     assert all(name in text or f"`_{name.split('_')[1]}`" in text for name in CHECKS)

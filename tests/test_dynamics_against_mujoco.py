@@ -62,7 +62,9 @@ def _positions_and_velocities(model, data) -> dict:
     velocity = np.zeros((model.nbody, 6))
     for body in range(model.nbody):
         mujoco.mj_objectVelocity(model, data, mujoco.mjtObj.mjOBJ_XBODY, body, velocity[body], 0)
-    inertia = np.einsum("kij,kj,klj->kil", data.ximat.reshape(-1, 3, 3), model.body_inertia, data.ximat.reshape(-1, 3, 3))
+    inertia = np.einsum(
+        "kij,kj,klj->kil", data.ximat.reshape(-1, 3, 3), model.body_inertia, data.ximat.reshape(-1, 3, 3)
+    )
     rows = TO_SMPL.body_index + 1
     return {
         "position": data.xpos[rows].copy(),

@@ -36,7 +36,7 @@ def test_the_normalizer_has_the_mean_and_variance_of_all_it_saw():
     for batch in seen:
         normalizer = update_normalizer(normalizer, jnp.asarray(batch))
     everything = np.concatenate(seen)
-    assert normalizer.count == len(everything)
+    assert normalizer.seen == len(everything)
     np.testing.assert_allclose(normalizer.mean, everything.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(normalizer.variance, everything.var(axis=0), rtol=1e-4)
     assert jnp.abs(normalize(normalizer, jnp.full(4, 1e6))).max() == CLIP

@@ -23,7 +23,8 @@ def numbered(index, steps):
     """A sequence whose every value tells where it belongs."""
     value = 1000 * index + np.arange(steps + 1, dtype=np.float32)
     fill = lambda rows, count: np.broadcast_to(value[:rows, None, None], (rows, count, 3))  # noqa: E731
-    return Sequence(f"s{index}", f"clip{index // 2}", 50.0 + index, fill(steps + 1, 66), fill(steps, 23), fill(steps, 24))
+    arrays = fill(steps + 1, 66), fill(steps, 23), fill(steps, 24)
+    return Sequence(f"s{index}", f"clip{index // 2}", 50.0 + index, *arrays)
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from swaying_people import DT, swaying_people
 
 from imdy_jax.metrics import foot_force_error, mean_per_joint_error
 from imdy_jax.skeleton import LEFT_FOOT, RIGHT_FOOT
+from imdy_jax.solver.data import WindowBatches
 from imdy_jax.solver.evaluate import (
     PUBLISHED,
     Dynamics,
@@ -14,9 +16,7 @@ from imdy_jax.solver.evaluate import (
     method_errors,
     save_predictions,
 )
-from imdy_jax.solver.data import WindowBatches
 from imdy_jax.solver.pack import pack
-from swaying_people import DT, swaying_people
 
 
 def offset(sequence, momentum, force):

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from swaying_people import DT, FPS, swaying_people
 
 from imdy_jax import rotation
 from imdy_jax.body.markers import MARKER_NAMES
@@ -15,7 +16,6 @@ from imdy_jax.solver.fit import FitConfig, fit, fit_step, load_solver, start
 from imdy_jax.solver.infer import estimate
 from imdy_jax.solver.model import ModelConfig
 from imdy_jax.solver.pack import pack
-from swaying_people import DT, FPS, swaying_people
 
 CONFIG = FitConfig(
     model=ModelConfig(width=32, layers=1, heads=2, hidden=64),

@@ -44,7 +44,7 @@ def test_a_run_that_was_killed_goes_on_with_the_same_numbers(tmp_path, env):
 
 def test_learning_changes_the_policy_and_the_evaluation_is_deterministic(tmp_path, env):
     _, trained = _run(tmp_path / "run", env, 2)
-    assert max(float(np.abs(x).max()) for x in jax.tree.leaves(trained.params["params" if "params" in trained.params else "actor"])) > 0
+    assert max(float(np.abs(x).max()) for x in jax.tree.leaves(trained.params["actor"])) > 0
     judge = small_env(2, stray_limit=float("inf"))
     lengths = np.asarray(judge.table.length)
     first, second = (evaluate(trained, judge, lengths) for _ in range(2))

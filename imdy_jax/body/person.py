@@ -35,7 +35,9 @@ class Body:
         return jnp.mean(thigh + shank)
 
 
-def skin_points(points: jax.Array, weights: jax.Array, joints: jax.Array, R_world: jax.Array, p_world: jax.Array) -> jax.Array:
+def skin_points(
+    points: jax.Array, weights: jax.Array, joints: jax.Array, R_world: jax.Array, p_world: jax.Array
+) -> jax.Array:
     """Linear blend skinning: rest points (P, 3) with weights (P, 24) → world points (P, 3), m.
 
     joints (24, 3) rest; R_world (24, 4) segment quaternions and p_world (24, 3) joint positions in the world.

@@ -16,6 +16,8 @@ _ONE_PROGRAM = threading.Lock()
 def map_frames(function: Callable[..., Any], constants: Any, frames: Any) -> Any:
     """function(constants, frame) over the leading axis of `frames`, in float64, as a tree of NumPy arrays.
 
+    Computed on the CPU: accelerators lack float64 or are slow at it.
+
     Args:
       function: jitted, and vmapped over the leading axis of its second argument.
       constants: pytree of arrays, the same for all frames.
@@ -24,7 +26,7 @@ def map_frames(function: Callable[..., Any], constants: Any, frames: Any) -> Any
     count = len(jax.tree.leaves(frames)[0])
     padding = -count % BLOCK
     padded = jax.tree.map(lambda x: np.concatenate([_double(x), np.repeat(_double(x[-1:]), padding, axis=0)]), frames)
-    with _ONE_PROGRAM, jax.enable_x64(True):
+    with _ONE_PROGRAM, jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
         constants = jax.tree.map(_double, constants)
         blocks = [
             jax.device_get(function(constants, jax.tree.map(lambda x, i=start: x[i : i + BLOCK], padded)))

@@ -39,7 +39,8 @@ def collect(
         steps = int(lengths[rows[fresh]].max()) - 1
         kept = play(player, rows, np.zeros(len(rows), int), steps)
         for i in fresh:
-            own = jax.tree.map(lambda x, i=i: x[: lengths[rows[i]] - 1, i], kept)
+            whole = slice(lengths[rows[i]] - 1)
+            own = jax.tree.map(lambda x, i=i, whole=whole: x[whole, i], kept)
             judged = score(own.position, own.reference)
             cut = jax.tree.map(lambda x, n=judged.frames: x[:n], own)
             yield int(rows[i]), _rollout(cut, jax.tree.map(lambda x, i=i: x[i], humanoids)), judged

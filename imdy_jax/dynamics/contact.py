@@ -38,9 +38,7 @@ def contact_points(humanoid: Humanoid, pose: Pose) -> tuple[jax.Array, jax.Array
     return lowest, lowest[:, 2]
 
 
-def share_wrench(
-    humanoid: Humanoid, q: jax.Array, residual: jax.Array, model: ContactModel | None = None
-) -> jax.Array:
+def share_wrench(humanoid: Humanoid, q: jax.Array, residual: jax.Array, model: ContactModel | None = None) -> jax.Array:
     """Contact wrenches (24, 6), layout of inverse_dynamics, that best supply the root residual (6,) at q (99,)."""
     model = model or ContactModel()
     pose = forward_kinematics(humanoid, q)

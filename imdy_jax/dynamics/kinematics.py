@@ -70,9 +70,7 @@ def body_accelerations(humanoid: Humanoid, pose: Pose, motion: Motion, v: jax.Ar
     """Accelerations (rad/s², m/s²) of the bodies for v, a = v̇ (75,)."""
     tree = build_tree()
     own = rotation.rotate(pose.rotation, v[3:].reshape(24, 3))
-    alpha = ancestor_sum(
-        tree, rotation.rotate(pose.rotation, a[3:].reshape(24, 3)) + jnp.cross(motion.angular, own)
-    )
+    alpha = ancestor_sum(tree, rotation.rotate(pose.rotation, a[3:].reshape(24, 3)) + jnp.cross(motion.angular, own))
     lever = pose.position - pose.position[_UPPER]
     omega = motion.angular[_UPPER]
     swing = jnp.cross(alpha[_UPPER], lever) + jnp.cross(omega, jnp.cross(omega, lever))

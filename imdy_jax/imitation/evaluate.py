@@ -85,5 +85,13 @@ def score(position: np.ndarray, reference: np.ndarray) -> ClipScore:
     failed = ~finite | (np.where(finite, gap, np.inf) > FAILURE_DISTANCE)
     frames = int(np.argmax(failed)) if failed.any() else len(position)
     a, b = position[: max(frames, 1)], reference[: max(frames, 1)]
-    errors = (f(a, b) * 1e3 for f in (joint_position_error, root_relative_error, velocity_error, acceleration_error))
-    return ClipScore(not failed.any(), frames, *errors, diverged=not finite.all())
+    millimetres = lambda error: 1e3 * error(a, b)  # noqa: E731
+    return ClipScore(
+        success=not failed.any(),
+        frames=frames,
+        mpjpe=millimetres(joint_position_error),
+        mpjpe_root=millimetres(root_relative_error),
+        velocity=millimetres(velocity_error),
+        acceleration=millimetres(acceleration_error),
+        diverged=not finite.all(),
+    )

@@ -15,7 +15,7 @@ CLIP = 5.0  # normalised observations are cut off here (PHC)
 class Normalizer(NamedTuple):
     """Running mean and variance of the observation, frozen while an iteration collects and learns."""
 
-    count: jax.Array  # ()
+    seen: jax.Array  # () how many observations
     mean: jax.Array  # (O,)
     variance: jax.Array  # (O,)
 
@@ -36,10 +36,10 @@ def update_normalizer(normalizer: Normalizer, observation: jax.Array) -> Normali
     batch = observation.reshape(-1, observation.shape[-1])
     count = float(batch.shape[0])
     mean, variance = jnp.mean(batch, axis=0), jnp.var(batch, axis=0)
-    total = normalizer.count + count
+    total = normalizer.seen + count
     shift = mean - normalizer.mean
-    spread = normalizer.variance * normalizer.count + variance * count
-    spread = spread + shift**2 * normalizer.count * count / total
+    spread = normalizer.variance * normalizer.seen + variance * count
+    spread = spread + shift**2 * normalizer.seen * count / total
     return Normalizer(total, normalizer.mean + shift * count / total, spread / total)
 
 

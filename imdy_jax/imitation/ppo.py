@@ -23,8 +23,8 @@ class PPOConfig:
     hidden: tuple[int, ...] = (256, 256)
     spread: float = 0.125  # standard deviation of the action
     horizon: int = 24  # control steps per environment and iteration
-    minibatch: int = 2048
-    epochs: int = 4
+    minibatch: int = 1024
+    epochs: int = 2
     discount: float = 0.97
     trace: float = 0.95
     clip: float = 0.2
@@ -76,6 +76,7 @@ def iterate(
     """Collect horizon steps with a frozen normaliser, learn from them, then let the normaliser see them. jit this."""
     key, for_noise, for_order = jax.random.split(learner.key, 3)
     noise = jax.random.split(for_noise, config.horizon)
+    steps: dict[str, Any]
     (state, observation), steps = jax.lax.scan(
         lambda carry, k: _collect(policy, env, learner, carry, k), (learner.env, learner.observation), noise
     )
@@ -123,7 +124,9 @@ def _learn(policy: Policy, config: PPOConfig, learner: LearnerState, batch: Batc
     size = batch.advantage.shape[0]
     count = max(size // config.minibatch, 1)
     per_batch = size // count
-    order = jnp.concatenate([jax.random.permutation(k, size)[: count * per_batch] for k in jax.random.split(key, config.epochs)])
+    order = jnp.concatenate(
+        [jax.random.permutation(k, size)[: count * per_batch] for k in jax.random.split(key, config.epochs)]
+    )
     adam = _adam(config)
 
     def update(carry: tuple, rows: jax.Array) -> tuple:
@@ -140,6 +143,7 @@ def _learn(policy: Policy, config: PPOConfig, learner: LearnerState, batch: Batc
         return (params, optimizer, rate), measured
 
     start = (learner.params, learner.optimizer, learner.learning_rate)
+    measured: dict[str, jax.Array]
     (params, optimizer, rate), measured = jax.lax.scan(update, start, order.reshape(-1, per_batch))
     return params, optimizer, rate, jax.tree.map(jnp.mean, measured) | {"last_divergence": measured["divergence"][-1]}
 

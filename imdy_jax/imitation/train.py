@@ -43,9 +43,10 @@ def train(
     learner = jax.jit(partial(init_learner, policy, env, config.ppo))(jax.random.PRNGKey(seed))
     checkpoints, deployed = Checkpoints(run.path / "checkpoints"), Checkpoints(run.path / "policy")
     step, seconds = 0, 0.0
-    if checkpoints.latest_step() is not None:
+    latest = checkpoints.latest_step()
+    if latest is not None:
         learner, clock = checkpoints.restore(learner)
-        step, seconds = checkpoints.latest_step(), clock["seconds"]
+        step, seconds = latest, clock["seconds"]
     log = MetricLog(run.path / "metrics.jsonl", resume_step=step if step else None)
     compiled = jax.jit(partial(iterate, policy, env, config.ppo), donate_argnums=0).lower(learner).compile()
     samples = env.num_envs * config.ppo.horizon
@@ -96,4 +97,3 @@ def _check_finite(row: dict[str, float], run: RunFolder, step: int) -> None:
             f"{run.path}: iteration {step} produced values that are not finite in {', '.join(broken)}; "
             "resume from the last checkpoint with a smaller learning rate"
         )
-

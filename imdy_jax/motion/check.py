@@ -23,8 +23,9 @@ ROOT_ACCELERATION = 100.0  # m/s²
 JOINT_SPEED = 40.0  # rad/s
 JOINT_ACCELERATION = 1500.0  # rad/s²
 CONTACT_HEIGHT = 0.05  # m, a surface point below this may touch the floor: soft soles, and noise in the height
+SLIDE_HEIGHT = 0.02  # m, an unsupported body that is lower than this is said to slide, and to float above it
 CONTACT_SPEED = 0.2  # m/s, a touching point that is slower than this carries weight
-UNSUPPORTED_WARNING, UNSUPPORTED_LIMIT = 0.1, 0.2  # s without support beyond what ballistic flight explains
+UNSUPPORTED_WARNING, UNSUPPORTED_LIMIT = 0.15, 0.4  # s without support beyond what ballistic flight explains
 DEPTH_WARNING, DEPTH_LIMIT = 0.05, 0.15  # m below the floor
 
 
@@ -51,8 +52,9 @@ def check_clip(clip: Clip, body: Body) -> list[Problem]:
     if broken:
         return broken
     posed = pose(clip, body)
-    problems = [*_root_jumps(clip, posed), *_joint_jumps(clip), *_unsupported(clip, posed, body)]
-    problems += _penetration(clip, posed, body)
+    lowest = lowest_height(posed, body)
+    problems = [*_root_jumps(clip, posed), *_joint_jumps(clip), *_unsupported(clip, posed, body, lowest)]
+    problems += _penetration(clip, lowest)
     return sorted(problems, key=lambda p: (p.severity, p.first))
 
 
@@ -75,8 +77,8 @@ def _root_jumps(clip: Clip, posed: Posed) -> list[Problem]:
     speed = np.linalg.norm(np.diff(root, axis=0), axis=1) * clip.fps
     acceleration = np.linalg.norm(np.diff(root, n=2, axis=0), axis=1) * clip.fps**2
     return [
-        *_over(clip, speed, ROOT_SPEED, "pelvis at {:.1f} m/s", "{:g} m/s", shift=1),
-        *_over(clip, acceleration, ROOT_ACCELERATION, "pelvis at {:.0f} m/s²", "{:g} m/s²", shift=2),
+        *_over(clip, speed, ROOT_SPEED, "pelvis at {:.1f} m/s", "{:g} m/s"),
+        *_over(clip, acceleration, ROOT_ACCELERATION, "pelvis at {:.0f} m/s²", "{:g} m/s²"),
     ]
 
 
@@ -87,30 +89,33 @@ def _joint_jumps(clip: Clip) -> list[Problem]:
     after = Rotation.from_quat(quaternions[1:].reshape(-1, 4), scalar_first=True)
     velocity = (before.inv() * after).as_rotvec().reshape(clip.num_frames - 1, -1, 3) * clip.fps
     problems = []
-    for values, limit, unit, shift in (
-        (velocity, JOINT_SPEED, "rad/s", 1),
-        (np.diff(velocity, axis=0) * clip.fps, JOINT_ACCELERATION, "rad/s²", 2),
+    for values, limit, unit in (
+        (velocity, JOINT_SPEED, "rad/s"),
+        (np.diff(velocity, axis=0) * clip.fps, JOINT_ACCELERATION, "rad/s²"),
     ):
         size = np.linalg.norm(values, axis=-1)
         if size.size and size.max() > limit:
             joint = JOINT_NAMES[np.unravel_index(size.argmax(), size.shape)[1]]
-            problems += _over(clip, size.max(axis=1), limit, joint + " at {:.0f} " + unit, "{:g} " + unit, shift)
+            problems += _over(clip, size.max(axis=1), limit, joint + " at {:.0f} " + unit, "{:g} " + unit)
     return problems
 
 
-def _over(clip: Clip, values: np.ndarray, limit: float, found: str, allowed: str, shift: int) -> list[Problem]:
-    """One problem over the frames in which values pass the limit; value i belongs to frame i + shift."""
+def _over(clip: Clip, values: np.ndarray, limit: float, found: str, allowed: str) -> list[Problem]:
+    """One problem over the frames in which values pass the limit.
+
+    Value i belongs to frame i + 1: speeds to the frame reached, accelerations to the frame between its neighbours.
+    """
     frames = np.flatnonzero(values > limit)
     if not len(frames):
         return []
-    first, last = int(frames[0]) + shift, int(frames[-1]) + shift
+    first, last = int(frames[0]) + 1, int(frames[-1]) + 1
     return [Problem("jump", clip.source, first, last, found.format(values.max()), allowed.format(limit), "reject")]
 
 
-def _unsupported(clip: Clip, posed: Posed, body: Body) -> list[Problem]:
+def _unsupported(clip: Clip, posed: Posed, body: Body, lowest: np.ndarray) -> list[Problem]:
     """Spans without a resting point of contact that last longer than free fall explains."""
     points = surface_points(posed, body, vertices_below(posed, body, CONTACT_HEIGHT))
-    speed = np.linalg.norm(np.diff(points[..., :2], axis=0), axis=-1) * clip.fps
+    speed = np.linalg.norm(np.diff(points, axis=0), axis=-1) * clip.fps
     touching = np.maximum(points[1:, :, 2], points[:-1, :, 2]) < CONTACT_HEIGHT
     slowest = np.where(touching, speed, np.inf).min(axis=1, initial=np.inf)
     height = centre_of_mass(posed, body)[:, 2]
@@ -120,9 +125,9 @@ def _unsupported(clip: Clip, posed: Posed, body: Body) -> list[Problem]:
         ballistic = _flight_time(height[start : end + 1])
         if duration - ballistic <= UNSUPPORTED_WARNING:
             continue
-        on_floor = np.isfinite(slowest[start:end])
-        slides = on_floor.mean() > 0.5
-        how = f"sliding at {np.median(slowest[start:end][on_floor]):.2f} m/s" if slides else "off the floor"
+        gap = float(np.median(lowest[start + 1 : end + 1]))
+        slides = gap < SLIDE_HEIGHT
+        how = f"sliding at {np.median(slowest[start:end]):.2f} m/s" if slides else f"{gap:.3f} m off the floor"
         problems.append(
             Problem(
                 "skate" if slides else "float", clip.source, start, end, f"{duration:.2f} s {how}",
@@ -139,8 +144,8 @@ def _flight_time(height: np.ndarray) -> float:
     return float(np.sqrt(8.0 * max(np.max(height - chord), 0.0) / GRAVITY))
 
 
-def _penetration(clip: Clip, posed: Posed, body: Body) -> list[Problem]:
-    depth = -lowest_height(posed, body)
+def _penetration(clip: Clip, lowest: np.ndarray) -> list[Problem]:
+    depth = -lowest
     return [
         Problem(
             "penetration", clip.source, start, end - 1, f"{depth[start:end].max():.3f} m below the floor",

@@ -104,9 +104,9 @@ def _sound(clips: list[Clip], body: Body) -> tuple[list[Clip], list[Rejected]]:
 def _unique_names(files: list[Path], top: Path) -> list[str]:
     """File stems; the path below the top folder where a stem occurs twice, numbered where even that is taken."""
     stems = collections.Counter(file.stem for file in files)
-    names: list[str] = []
+    names: dict[str, None] = {}  # in order
     for file in files:
         name = file.stem if stems[file.stem] == 1 else "-".join(file.relative_to(top).with_suffix("").parts)
         candidates = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
-        names.append(next(candidate for candidate in candidates if candidate not in names))
-    return names
+        names[next(candidate for candidate in candidates if candidate not in names)] = None
+    return list(names)

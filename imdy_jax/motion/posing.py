@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.spatial.transform import Rotation
 
 from imdy_jax.body.person import Body
@@ -74,12 +75,12 @@ def _heights(posed: Posed, body: Body) -> Iterator[np.ndarray]:
 
 
 def _skinned_coordinate(posed: Posed, body: Body, vertices: np.ndarray, axis: int) -> np.ndarray:
-    """One world coordinate (T, P) as a single matrix product: weights times (row of R_world, position)."""
+    """One world coordinate (T, P) as one sparse matrix product: weights times (row of R_world, position)."""
     weights = np.asarray(body.skin, float)[vertices]
     local = np.asarray(body.vertices, float)[vertices, None, :] - np.asarray(body.joints, float)[None]
     basis = np.concatenate([weights[..., None] * local, weights[..., None]], axis=-1)
     frames = np.concatenate([posed.R_world[:, :, axis, :], posed.p_world[:, :, axis, None]], axis=-1)
-    return frames.reshape(len(frames), -1) @ basis.reshape(len(basis), -1).T
+    return (csr_array(basis.reshape(len(basis), -1)) @ frames.reshape(len(frames), -1).T).T
 
 
 def to_matrices(quaternions: np.ndarray) -> np.ndarray:

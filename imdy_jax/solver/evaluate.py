@@ -43,11 +43,13 @@ def solver_predictions(solver: Solver, sequences: list[Sequence]) -> dict[str, D
 
 def mean_predictions(batches: WindowBatches, sequences: list[Sequence]) -> dict[str, Dynamics]:
     """The training windows' mean per kg, forces in the heading frame, as the prediction for every step."""
-    totals, count = None, len(batches.times)
-    for start in range(0, count, 2048):
-        sums = _target_sums(batches.windows(np.arange(start, min(start + 2048, count))), batches.data.dt)
-        totals = sums if totals is None else jax.tree.map(np.add, totals, sums)
-    momentum, force = (np.asarray(total) / count for total in totals)
+    dt, count = batches.data.dt, len(batches.times)
+    blocks = (np.arange(start, min(start + 2048, count)) for start in range(0, count, 2048))
+    momentum, force = 0.0, 0.0
+    for block in blocks:
+        sums = _target_sums(batches.windows(block), dt)
+        momentum, force = momentum + np.asarray(sums[0]), force + np.asarray(sums[1])
+    momentum, force = momentum / count, force / count
     return {s.name: _constant(s, momentum, force) for s in sequences}
 
 

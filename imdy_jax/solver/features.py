@@ -85,11 +85,11 @@ def finite_difference(positions: jax.Array, dt: float | jax.Array) -> jax.Array:
     return jnp.concatenate([velocity, velocity[-1:]])
 
 
-def _mean_axis(markers: jax.Array, mask: jax.Array, start: tuple, end: tuple) -> jax.Array:
+def _mean_axis(markers: jax.Array, mask: jax.Array, start: tuple[int, int], end: tuple[int, int]) -> jax.Array:
     """Unit vector (3,), mean of the start → end pairs of which both markers are there."""
-    start, end = jnp.array(start), jnp.array(end)
-    both = mask[start] & mask[end]
-    axis = jnp.sum(jnp.where(both[:, None], markers[end] - markers[start], 0.0), axis=0)
+    both = mask[jnp.array(start)] & mask[jnp.array(end)]
+    pairs = markers[jnp.array(end)] - markers[jnp.array(start)]
+    axis = jnp.sum(jnp.where(both[:, None], pairs, 0.0), axis=0)
     return axis / jnp.maximum(jnp.linalg.norm(axis), 1e-6)
 
 

@@ -37,11 +37,11 @@ class FitConfig:
     batch_size: int = 64  # windows
     learning_rate: float = 3e-3  # of AdamW at the start; it falls to zero along a half cosine unless `constant`
     constant: bool = False  # hold the learning rate, as the paper does
-    weight_decay: float = 0.01
+    weight_decay: float = 0.01  # of AdamW
     hidden_markers: float = 0.0  # share of the markers that a training window hides at random
     checkpoint_every: int = 200  # steps
     log_every: int = 20  # steps
-    seed: int = 0
+    seed: int = 0  # of the first parameters, the split, the shuffling and the hidden markers
 
 
 @struct.dataclass
@@ -144,7 +144,7 @@ def fit_step(config: FitConfig, dt: float, state: FitState, windows: Windows) ->
     updates, optimizer = _optimizer(config).update(gradient, state.optimizer, state.params)
     metrics = {"loss": total_loss(terms, config.weights), **terms, "gradient": optax.tree.norm(gradient)}
     params = optax.apply_updates(state.params, updates)
-    return state.replace(step=state.step + 1, params=params, optimizer=optimizer), metrics
+    return dataclasses.replace(state, step=state.step + 1, params=params, optimizer=optimizer), metrics
 
 
 def _batch_loss(

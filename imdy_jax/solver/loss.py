@@ -21,8 +21,8 @@ MIN_FORCE = 3e-3  # N/kg
 class LossWeights:
     """Weight of each term by name; the defaults are the paper's α₁ and α₂."""
 
-    magnitude: float = 0.01
-    direction: float = 1.0
+    magnitude: float = 0.01  # L_mag, α₁
+    direction: float = 1.0  # L_cos, α₂
 
 
 def loss_terms(prediction: Prediction, targets: Targets) -> dict[str, jax.Array]:

@@ -24,8 +24,8 @@ class ModelConfig:
 
     window: int = 2  # w: frames of context before t and after t+1
     width: int = 64  # d, of a token inside the encoder
-    layers: int = 3
-    heads: int = 4
+    layers: int = 3  # of the encoder
+    heads: int = 4  # of each attention
     hidden: int = 128  # of the feed-forward block
 
 

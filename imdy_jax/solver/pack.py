@@ -90,7 +90,7 @@ def pack_dataset(path: str | Path, folder: str | Path) -> PackedDataset:
         Sequence(name, clip, mass[a["subject"]], **read_fields(dataset, name, _ARRAYS))
         for clip, (name, a) in zip(clips, attributes.items(), strict=True)
     )
-    identity = json.dumps([(name, clip, a["digest"]) for clip, (name, a) in zip(clips, attributes.items(), strict=True)])
+    identity = json.dumps([clips, [(name, a["digest"]) for name, a in attributes.items()]])
     return pack(sequences, hashlib.sha256(identity.encode()).hexdigest(), 1.0 / rates[0], folder)
 
 

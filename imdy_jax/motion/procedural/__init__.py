@@ -20,24 +20,28 @@ from imdy_jax.motion.procedural.stand import STAND_KNEES, Stand, stand
 VERSION = 1  # raised whenever a clip changes: it is part of the clips' digests
 
 Maker = Callable[[Stand, np.ndarray, float], Score]
-# Name → maker and duration in s.
-CLIPS: dict[str, tuple[Maker, float]] = {
+REST = 0.8  # s of standing before and after a movement: a body leans before it moves
+# Name → maker and duration in s of the movement. The walks are steady: they have no rest.
+WALKS: dict[str, tuple[Maker, float]] = {
     "walk_slow": (lambda pose, time, fps: gait.walk(pose.body, gait_norms.SLOW, time, fps), 6.0),
     "walk": (lambda pose, time, fps: gait.walk(pose.body, gait_norms.FREE, time, fps), 5.0),
-    "squat": (exercises.squat, 4.6),
-    "lunge": (steps.lunge, 6.4),
-    "reach": (exercises.reach, 3.8),
-    "arm_wave": (exercises.arm_wave, 5.6),
-    "side_step": (steps.side_step, 6.2),
-    "turn": (steps.turn, 5.4),
-    "sway": (exercises.sway, 6.0),
-    "kneel": (steps.kneel, 7.0),
-    "heel_raise": (exercises.heel_raise, 6.4),
-    "hop": (hop.hop, hop.hop_times()[2]),
-    "march": (steps.march, 6.0),
-    "bow": (exercises.bow, 4.2),
-    "twist": (exercises.twist, 5.4),
 }
+MOVEMENTS: dict[str, tuple[Maker, float]] = {
+    "squat": (exercises.squat, 4.2),
+    "lunge": (steps.lunge, 5.8),
+    "reach": (exercises.reach, 3.4),
+    "arm_wave": (exercises.arm_wave, 5.4),
+    "side_step": (steps.side_step, 5.7),
+    "turn": (steps.turn, 5.0),
+    "sway": (exercises.sway, 6.0),
+    "kneel": (steps.kneel, 6.4),
+    "heel_raise": (exercises.heel_raise, 6.0),
+    "hop": (hop.hop, hop.hop_times()[2]),
+    "march": (steps.march, 5.4),
+    "bow": (exercises.bow, 3.8),
+    "twist": (exercises.twist, 5.2),
+}
+CLIPS = (*WALKS, *MOVEMENTS)
 
 
 def procedural_clips(body: Body, fps: float = 30.0) -> dict[str, Clip]:
@@ -49,8 +53,9 @@ def procedural_clip(name: str, body: Body, fps: float = 30.0) -> Clip:
     """One built-in clip. Raises ValueError for an unknown name, or for a body whose legs cannot do the movement."""
     if name not in CLIPS:
         raise ValueError(f"procedural clip: found {name!r}, expected one of {', '.join(CLIPS)}; choose one of these")
-    make, duration = CLIPS[name]
-    time = np.arange(round(duration * fps) + 1) / fps
+    make, duration = (WALKS | MOVEMENTS)[name]
+    rest = 0.0 if name in WALKS else REST
+    time = np.arange(round((duration + 2 * rest) * fps) + 1) / fps - rest
     rotations, translation = _perform(make, body, time, fps)
     made_of = [name, VERSION, fps, np.round(np.asarray(body.joints, float), 6).tolist()]
     return Clip(

@@ -1,7 +1,7 @@
 """Movements on both feet: squat, bow, reach, arm wave, trunk twist, sway, heel raise.
 
-Each takes the standing body, times (T,) in s and the frame rate, and returns a score. Angles at the extremes are
-typical of the exercise; paths between them are minimum jerk.
+Each takes the standing body, times (T,) in s (negative before the movement) and the frame rate, and returns a score.
+Angles at the extremes are typical of the exercise; paths between them are minimum jerk.
 """
 
 import numpy as np
@@ -83,7 +83,7 @@ def twist(pose: Stand, time: np.ndarray, fps: float) -> Score:
 
 def sway(pose: Stand, time: np.ndarray, fps: float) -> Score:
     """The pressure wanders slowly over the feet, sideways and to and fro, the body above it as an upright pendulum."""
-    window = hold(time, (0.3, 1.5), (time[-1] - 1.5, time[-1] - 0.3))
+    window = hold(time, (0.0, 1.2), (4.8, 6.0))
     sideways = 0.6 * pose.width * np.sin(2 * np.pi * 0.3 * (time - 0.9))
     forward = 0.3 * pose.ball * np.sin(2 * np.pi * 0.45 * (time - 0.9))
     pressure = _middle(pose, time) + window[:, None] * np.stack([sideways, forward], axis=1)
@@ -97,5 +97,7 @@ def heel_raise(pose: Stand, time: np.ndarray, fps: float) -> Score:
     pressure = _middle(pose, time)
     pressure[:, 1] += (pose.toes - pose.centre[1]) * forward
     feet = feet_in_place(pose, -28 * RAD * up)
-    rise = feet[0].ankle[:, 1] - feet[0].ankle[0, 1] - 0.03 * pose.leg_length * forward
+    # Knees nearly as in standing: as the hips go forward of the ankles, the legs slant.
+    slant = np.sqrt(pose.leg_length**2 - (pressure[:, 1] - feet[0].ankle[:, 2]) ** 2)
+    rise = feet[0].ankle[:, 1] - feet[0].ankle[0, 1] + slant - slant[0] - 0.014 * pose.leg_length * forward
     return balanced(pose, pressure, fps, feet, rise=rise)

@@ -18,7 +18,7 @@ HEEL = -42.0 * RAD  # pitch of the feet at take-off
 
 
 def hop_times() -> tuple[float, float, float]:
-    """Take-off, landing and end of the clip, s."""
+    """Take-off, landing and end of the movement, s."""
     return LEAVE, LEAVE + FLIGHT, 2 * LEAVE + FLIGHT
 
 
