@@ -3,7 +3,6 @@
 import jax
 
 from envs.c_physics import CPhysics
-from envs.mjx_physics import MjxPhysics
 from envs.physics import Physics
 from imdy_jax.humanoid import Humanoid
 
@@ -22,4 +21,8 @@ def make_physics(humanoids: Humanoid, engine: str = "auto", substeps: int = 2, r
         engine = "c" if jax.default_backend() == "cpu" else "mjx"
     if engine == "c":
         return CPhysics(humanoids, substeps=substeps, record=record)
+    from envs.mjx_physics import (
+        MjxPhysics,
+    )  # imported where it is used: MJX takes seconds and announces absent packages
+
     return MjxPhysics(humanoids, substeps=substeps, record=record, impl="warp" if engine == "warp" else "jax")

@@ -61,7 +61,11 @@ class MjxPhysics:
         self._data = mjx.make_data(models[0], impl=impl, **_capacity(models[0], self.num_envs, impl))
 
     def reset(self, q: jax.Array, v: jax.Array) -> PhysicsState:
-        """State at q (N, 99), v (N, 75) with a cold constraint solver."""
+        """State at q (N, 99), v (N, 75) with a cold constraint solver; Warp refuses float64 with a ValueError."""
+        if self._impl == "warp" and q.dtype != jnp.float32:
+            raise ValueError(
+                f'physics engine "warp" computes in float32, found {q.dtype}; use "c" or "mjx" for float64'
+            )
         return PhysicsState(q=q, v=v, warmstart=jnp.zeros_like(v))
 
     def step(self, state: PhysicsState, target: jax.Array) -> tuple[PhysicsState, Substeps]:
@@ -87,6 +91,7 @@ class MjxPhysics:
         )
         return after, log
 
+    @jax.default_matmul_precision("highest")  # by default a GPU would round products to TF32
     def _substep(self, model: mjx.Model, before: mjx.Data) -> tuple[mjx.Data, _Log]:
         after = mjx.step(model, before)
         acceleration = (after.qvel - before.qvel) / self.timestep

@@ -21,12 +21,12 @@ import tyro
 
 from envs.imitator import ImitatorConfig, open_imitator
 from envs.people import load_cast
-from envs.world import Cast, deal_seats, make_cast, playing_env
+from envs.world import CONTROL_HZ, Cast, deal_seats, make_cast, playing_env
 from imdy_jax.dataset.certify import certified_ids, certify_dataset
-from imdy_jax.dataset.collect import collect
+from imdy_jax.dataset.collect import collect, make_recorder
 from imdy_jax.dataset.record import Provenance, Record, make_subject, record_rollout, sequence_id
 from imdy_jax.dataset.report import residual_table, summarize
-from imdy_jax.dataset.store import Dataset, create_dataset, has_sequence, read_record, write_record
+from imdy_jax.dataset.store import Dataset, create_dataset, has_sequence, read_record, sequence_ids, write_record
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.motion.clip import Clip, from_generalized_positions
 from imdy_jax.report import Progress, Table, show
@@ -55,27 +55,38 @@ class Studio(NamedTuple):
     imitator: ImitatorConfig
     config: GenerateConfig
 
-    def play(self, rows: np.ndarray, progress: Progress) -> Iterator[tuple[int, Record]]:
-        """Imitate rows of the cast and yield the record of each that lasts."""
-        if not len(rows):
-            return
-        world = replace(self.imitator.world, substeps=self.config.substeps)
+    def prepare(self, rows: np.ndarray) -> Iterator[tuple[int, Record]]:
+        """Compile the recording of rows of the cast; what it returns plays them and yields each record that lasts."""
         subjects, seats = deal_seats(self.cast, rows, self.config.seats)
-        env = playing_env(self.cast, world, subjects, record=True)
-        advance = lambda steps: progress.advance(steps / 30)  # noqa: E731
-        for row, rollout, score in collect(self.trained, env, env.physics.humanoid, seats, self.cast.lengths, advance):
-            if score.frames >= self.config.shortest:
-                yield row, record_rollout(rollout, *self.identity(row))
-            else:
-                logging.warning("left out: %s fails after %d steps", self.cast.clips[row].name, score.frames)
+        env = playing_env(self.cast, replace(self.imitator.world, substeps=self.config.substeps), subjects, record=True)
+        recorder = make_recorder(self.trained, env)
+        motion = float(np.sum(self.cast.lengths[rows] - 1)) / CONTROL_HZ
+
+        def play() -> Iterator[tuple[int, Record]]:
+            with Progress(motion, "imitating", "s of motion") as progress:
+                advance = lambda steps: progress.advance(steps / CONTROL_HZ)  # noqa: E731
+                for row, rollout, score in collect(recorder, env.physics.humanoid, seats, self.cast.lengths, advance):
+                    if score.frames >= self.config.shortest:
+                        yield row, record_rollout(rollout, *self.identity(row), score.success)
+                    else:
+                        logging.warning("left out: %s fails after %d steps", self.cast.clips[row].name, score.frames)
+
+        return play()
 
     def identity(self, row: int) -> tuple:
         """Subject, clip and provenance of a row of the cast, known before it is simulated."""
         who = self.cast.subjects[row]
         person = jax.tree.map(lambda x: x[who], self.cast.humanoids)
         engine = "mujoco" if self.imitator.world.engine in ("c", "auto") and jax.default_backend() == "cpu" else "mjx"
-        provenance = Provenance(self.trained.digest, self.imitator.seed, 0, 0, engine, 1 / (30 * self.config.substeps),
-                                self.config.substeps)  # fmt: skip
+        provenance = Provenance(
+            policy=self.trained.digest,
+            seed=self.imitator.seed,
+            repetition=0,
+            start_frame=0,
+            engine=engine,
+            timestep=1 / (CONTROL_HZ * self.config.substeps),
+            substeps=self.config.substeps,
+        )
         return make_subject(person, self.cast.bodies[who]), self.cast.clips[row], provenance
 
 
@@ -102,21 +113,26 @@ def main(
     studio = Studio(cast, trained, imitator_config, config)
     dataset = create_dataset(folder.path / "dataset.zarr")
 
-    missing = [row for row in range(len(cast.clips)) if not has_sequence(dataset, _name(studio, row))]
-    begun = time.monotonic()
-    recorded = 0.0
-    with Progress(float(np.sum(cast.lengths[missing] - 1)) / 30, "recording", "s of motion") as progress:
-        for _, record in studio.play(np.array(missing), progress):
+    clocks, recorded = [time.monotonic()], 0.0
+    missing = np.array([r for r in range(len(cast.clips)) if not has_sequence(dataset, _name(studio, r))], int)
+    if len(missing):
+        played = studio.prepare(missing)
+        clocks.append(time.monotonic())
+        for _, record in played:
             write_record(dataset, record)
             recorded += record.duration
-    recording, begun = time.monotonic() - begun, time.monotonic()
-    with Progress(len(cast.clips), "certifying", "sequence") as progress:
-        certificates = certify_dataset(dataset, on_done=lambda _: progress.advance(1))
-    certifying = time.monotonic() - begun
+        clocks.append(time.monotonic())
+    names = sequence_ids(dataset)
+    certify_dataset(dataset, names[:1], renew=True)
+    clocks.append(time.monotonic())
+    with Progress(len(names), "certifying", "sequence") as progress:
+        certificates = certify_dataset(dataset, names, on_done=lambda _: progress.advance(1))
+    clocks.append(time.monotonic())
     tables = folder.path / "tables"
     show(residual_table(certificates), tables / "certificate.json")
-    checked = sum(c.duration for c in certificates)
-    show(speed_table(recorded, recording, checked, certifying, config.substeps), tables / "speed.json")
+    if recorded:
+        checked = sum(c.duration for c in certificates)
+        show(speed_table(np.diff(clocks), recorded, checked, config.substeps), tables / "speed.json")
     show(summarize(dataset), json or tables / "dataset.json")
     save_predictions(folder.path / "reimitation.npz", reimitate(dataset, studio))
 
@@ -130,21 +146,20 @@ def reimitate(dataset: Dataset, studio: Studio) -> dict[str, Dynamics]:
     for record in records:
         if record.subject.digest in digests:
             who = digests.index(record.subject.digest)
-            clips[who].append(from_generalized_positions(record.q, studio.cast.bodies[who], 30.0, record.id))
+            clips[who].append(from_generalized_positions(record.q, studio.cast.bodies[who], CONTROL_HZ, record.id))
     again = studio._replace(cast=make_cast(studio.cast.bodies, clips), config=replace(studio.config, shortest=1))
-    steps = float(np.sum(again.cast.lengths - 1)) / 30
-    with Progress(steps, "imitating once more", "s of motion") as progress:
-        played = again.play(np.arange(len(again.cast.clips)), progress)
-        return {again.cast.clips[row].name: _padded(r, again.cast.lengths[row] - 1) for row, r in played}
+    played = again.prepare(np.arange(len(again.cast.clips)))
+    return {again.cast.clips[row].name: _padded(r, again.cast.lengths[row] - 1) for row, r in played}
 
 
-def speed_table(recorded: float, recording: float, checked: float, checking: float, substeps: int) -> Table:
-    """Seconds of motion per second of wall clock, everything included: compiling, simulating, packing, writing."""
-    rows = (("recording", recorded, recording), ("certifying", checked, checking))
+def speed_table(seconds: np.ndarray, recorded: float, checked: float, substeps: int) -> Table:
+    """Seconds of motion per second of wall clock; seconds (4,) of compiling and recording, compiling and certifying."""
+    rows = (("recording", recorded, *seconds[:2]), ("certifying", checked, *seconds[2:]))
     return Table(
         f"Speed at {substeps} substeps",
-        ("step", "motion s", "wall clock s", "s of motion per s"),
-        tuple((name, motion, wall, motion / wall if motion else None) for name, motion, wall in rows),
+        ("step", "motion s", "compiling s", "wall clock s", "s of motion per s"),
+        tuple((name, motion, compiling, wall, motion / wall) for name, motion, compiling, wall in rows),
+        ("Recording: simulating, packing and writing to disk. Certifying: reading from disk and checking.",),
     )
 
 

@@ -68,13 +68,14 @@ def random_subject(key: jax.Array) -> Body:
     Stature is normal about ICRP's reference adult (standard deviation 6.5 cm), the body-mass index log-normal about
     the reference adult's (15 %), the shape vector normal, cut at two standard deviations.
     """
+    # Single precision always: the same key is the same person whether or not JAX computes in double.
     keys = jax.random.split(key, 4)
-    sex = ("female", "male")[int(jax.random.bernoulli(keys[0]))]
+    sex = ("female", "male")[int(jax.random.uniform(keys[0], (), jnp.float32) < 0.5)]
     mean_stature, mean_mass = _REFERENCE[sex]
-    tall, heavy = (float(jax.random.truncated_normal(k, -2.0, 2.0)) for k in keys[1:3])
+    tall, heavy = (float(jax.random.truncated_normal(k, -2.0, 2.0, (), jnp.float32)) for k in keys[1:3])
     stature = float(np.clip(mean_stature + 0.065 * tall, 1.50, 1.95))
     mass = float(np.clip(mean_mass * (stature / mean_stature) ** 2 * np.exp(0.15 * heavy), 45.0, 110.0))
-    betas = np.asarray(jax.random.truncated_normal(keys[3], -2.0, 2.0, (NUM_SHAPE,)), float)
+    betas = np.asarray(jax.random.truncated_normal(keys[3], -2.0, 2.0, (NUM_SHAPE,), jnp.float32), float)
     return anthropometric_body(sex, stature, mass, betas)
 
 

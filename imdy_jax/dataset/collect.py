@@ -8,14 +8,18 @@ import numpy as np
 from imdy_jax.dynamics.kinematics import forward_kinematics
 from imdy_jax.humanoid import Humanoid
 from imdy_jax.imitation.environment import Environment, Transition
-from imdy_jax.imitation.evaluate import ClipScore, make_player, play, score
+from imdy_jax.imitation.evaluate import ClipScore, Player, make_player, play, score
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.rollout import Rollout
 
 
+def make_recorder(trained: Trained, env: Environment) -> Player:
+    """Compiled recording; env records wrenches and lets episodes run on (envs.world.playing_env)."""
+    return make_player(trained, env, lambda transition: transition)
+
+
 def collect(
-    trained: Trained,
-    env: Environment,
+    recorder: Player,
     humanoids: Humanoid,
     seats: list[list[int]],
     lengths: np.ndarray,
@@ -24,7 +28,7 @@ def collect(
     """Play every clip once and yield its row, its rollout and how well it followed.
 
     Args:
-      env: an environment that records wrenches and lets episodes run on (envs.world.playing_env).
+      recorder: of make_recorder.
       humanoids: the subject in each environment, leaves (N, ...).
       seats: for each environment, the rows of the reference table that it plays, one after the other.
       lengths: frames of each row of the table.
@@ -32,12 +36,11 @@ def collect(
 
     A clip that is lost on the way is cut at the frame where it fails.
     """
-    player = make_player(trained, env, _whole)
     for turn in range(max(len(own) for own in seats)):
         rows = np.array([own[min(turn, len(own) - 1)] for own in seats])
         fresh = [i for i, own in enumerate(seats) if turn < len(own)]
         steps = int(lengths[rows[fresh]].max()) - 1
-        kept = play(player, rows, np.zeros(len(rows), int), steps)
+        kept = play(recorder, rows, np.zeros(len(rows), int), steps)
         for i in fresh:
             whole = slice(lengths[rows[i]] - 1)
             own = jax.tree.map(lambda x, i=i, whole=whole: x[whole, i], kept)
@@ -45,10 +48,6 @@ def collect(
             cut = jax.tree.map(lambda x, n=judged.frames: x[:n], own)
             yield int(rows[i]), _rollout(cut, jax.tree.map(lambda x, i=i: x[i], humanoids)), judged
             advance(float(lengths[rows[i]] - 1))
-
-
-def _whole(transition: Transition) -> Transition:
-    return transition
 
 
 def _rollout(played: Transition, humanoid: Humanoid) -> Rollout:

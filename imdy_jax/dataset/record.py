@@ -163,8 +163,12 @@ def sequence_id(source: Clip | Source, subject: Subject, provenance: Provenance)
     return f"{re.sub('[^A-Za-z0-9_-]+', '_', source.name)[:64]}-{digest[:16]}"
 
 
-def record_rollout(rollout: Rollout, subject: Subject, clip: Clip, provenance: Provenance) -> Record:
+def record_rollout(
+    rollout: Rollout, subject: Subject, clip: Clip, provenance: Provenance, completed: bool = True
+) -> Record:
     """The record of an imitated sequence, with its 30 Hz view, markers and imitation error.
+
+    completed: the clip was followed to its end; a rollout that was cut where it failed is no success.
 
     Raises DatasetError where the rollout holds NaN or arrays of the wrong shape or type.
     """
@@ -186,7 +190,7 @@ def record_rollout(rollout: Rollout, subject: Subject, clip: Clip, provenance: P
         source=Source(clip.name, clip.source, clip.digest),
         provenance=provenance,
         position_error=float(1000.0 * np.mean(distance)),
-        success=bool(np.max(np.mean(distance, axis=-1)) <= SUCCESS_DISTANCE),
+        success=completed and bool(np.max(np.mean(distance, axis=-1)) <= SUCCESS_DISTANCE),
     )
 
 

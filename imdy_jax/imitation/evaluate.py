@@ -42,8 +42,10 @@ def make_player(trained: Trained, env: Environment, keep: Callable[[Transition],
         result = env.step(state, trained.act(observation))
         return (result.state, result.observation), keep(result.transition)
 
+    nowhere = jnp.zeros(env.num_envs, int)
+    start = env.start(nowhere, nowhere, jax.random.PRNGKey(0))
     chunk = jax.jit(lambda carry: jax.lax.scan(step, carry, None, length=_CHUNK))
-    return Player(env, chunk)
+    return Player(env, chunk.lower(start).compile())
 
 
 def play(

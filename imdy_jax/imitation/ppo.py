@@ -22,11 +22,11 @@ class PPOConfig:
 
     hidden: tuple[int, ...] = (256, 256)
     spread: float = 0.125  # standard deviation of the action
-    horizon: int = 24  # control steps per environment and iteration
-    minibatch: int = 1024
-    epochs: int = 2
-    discount: float = 0.97
-    trace: float = 0.95
+    horizon: int = 16  # control steps per environment and iteration
+    minibatch: int = 8192
+    epochs: int = 3
+    discount: float = 0.95
+    trace: float = 0.9
     clip: float = 0.2
     learning_rate: float = 5e-4  # of the actor, to begin with; it follows the divergence
     critic_learning_rate: float = 1e-3

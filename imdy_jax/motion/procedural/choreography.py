@@ -15,7 +15,7 @@ from imdy_jax.motion.procedural.pressure import FLIGHT, com_over_pressure, press
 from imdy_jax.rotation import UPRIGHT
 from imdy_jax.skeleton import NUM_BODIES, joint_index
 
-BALANCE_STEPS = 100
+BALANCE_STEPS = 300
 BALANCE_TOLERANCE = 1e-8  # m
 PRESSURE_STEPS = 4  # each leaves about a tenth of the error
 ARM_DROP = np.deg2rad(76.0)  # from SMPL's horizontal rest arm to a hanging one that clears the hip
