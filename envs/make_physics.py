@@ -21,8 +21,7 @@ def make_physics(humanoids: Humanoid, engine: str = "auto", substeps: int = 2, r
         engine = "c" if jax.default_backend() == "cpu" else "mjx"
     if engine == "c":
         return CPhysics(humanoids, substeps=substeps, record=record)
-    from envs.mjx_physics import (
-        MjxPhysics,
-    )  # imported where it is used: MJX takes seconds and announces absent packages
+    # Imported only where it is used: MJX takes seconds to load and announces which packages it misses.
+    from envs.mjx_physics import MjxPhysics
 
     return MjxPhysics(humanoids, substeps=substeps, record=record, impl="warp" if engine == "warp" else "jax")

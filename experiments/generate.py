@@ -24,7 +24,7 @@ from envs.people import load_cast
 from envs.world import CONTROL_HZ, Cast, deal_seats, make_cast, playing_env
 from imdy_jax.dataset.certify import certified_ids, certify_dataset
 from imdy_jax.dataset.collect import collect, make_recorder
-from imdy_jax.dataset.record import Provenance, Record, make_subject, record_rollout, sequence_id
+from imdy_jax.dataset.record import Provenance, Record, Subject, make_subject, record_rollout, sequence_id
 from imdy_jax.dataset.report import residual_table, summarize
 from imdy_jax.dataset.store import Dataset, create_dataset, has_sequence, read_record, sequence_ids, write_record
 from imdy_jax.imitation.policy import Trained
@@ -67,13 +67,14 @@ class Studio(NamedTuple):
                 advance = lambda steps: progress.advance(steps / CONTROL_HZ)  # noqa: E731
                 for row, rollout, score in collect(recorder, env.physics.humanoid, seats, self.cast.lengths, advance):
                     if score.frames >= self.config.shortest:
-                        yield row, record_rollout(rollout, *self.identity(row), score.success)
+                        subject, clip, provenance = self.identity(row)
+                        yield row, record_rollout(rollout, subject, clip, provenance, score.success)
                     else:
                         logging.warning("left out: %s fails after %d steps", self.cast.clips[row].name, score.frames)
 
         return play()
 
-    def identity(self, row: int) -> tuple:
+    def identity(self, row: int) -> tuple[Subject, Clip, Provenance]:
         """Subject, clip and provenance of a row of the cast, known before it is simulated."""
         who = self.cast.subjects[row]
         person = jax.tree.map(lambda x: x[who], self.cast.humanoids)

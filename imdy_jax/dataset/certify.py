@@ -161,7 +161,7 @@ def _physics(record: Record, height: float) -> dict[str, np.ndarray]:
     """Residuals of the laws of motion per control step (T,), SI units."""
     provenance = record.provenance
     margin = getattr(CHECKS["continuity_position"], record.precision) * height
-    world = World(record.subject.humanoid, provenance.timestep, provenance.friction, margin)
+    world = World(record.subject.humanoid, *map(np.asarray, (provenance.timestep, provenance.friction, margin)))
     steps = ControlStep(
         q=record.q[:-1],
         v=record.v[:-1],

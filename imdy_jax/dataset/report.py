@@ -46,7 +46,8 @@ def residual_table(certificates: list[Certificate]) -> Table:
     for precision in sorted({c.precision for c in judged}):
         of_precision = [c for c in judged if c.precision == precision]
         for name, check in CHECKS.items():
-            worst = max(of_precision, key=lambda c, name=name: np.nan_to_num(c.figures[name].worst, nan=np.inf))
+            highest = [np.nan_to_num(c.figures[name].worst, nan=np.inf) for c in of_precision]
+            worst = of_precision[int(np.argmax(highest))]
             figure = worst.figures[name]
             median = float(np.median([c.figures[name].median for c in of_precision]))
             limit = figure.limit if np.isfinite(figure.limit) else None
