@@ -1,5 +1,6 @@
 """The simulated world on the CPU: MuJoCo's own C engine, stepping the whole batch on a pool of threads."""
 
+import time
 from typing import Any, NamedTuple
 
 import jax
@@ -79,6 +80,17 @@ class CPhysics:
         after = PhysicsState(q=out.q, v=out.v[:, -1], warmstart=out.warmstart)
         clipped = jax.vmap(jax.vmap(exceeds_effort, in_axes=(None, 0)))(self.humanoid, out.torque)
         return after, Substeps(out.v, out.torque, out.wrench, clipped, out.converged)
+
+    def time_engine(self, state: PhysicsState, steps: int) -> float:
+        """Seconds of wall clock that the engine alone takes for control steps from a state, holding its pose."""
+        q, v = np.asarray(state.q), np.asarray(state.v)
+        self._state["qpos"][:] = q[:, TO_MUJOCO.qpos_index]
+        self._state["qvel"][:] = v[:, TO_MUJOCO.dof_index]
+        self._target[:, 7:] = self._state["qpos"][:, 7:]
+        begun = time.perf_counter()
+        for _ in range(steps):
+            self._batch.step(nstep=self.substeps)
+        return time.perf_counter() - begun
 
     def _outcome_shapes(self, dtype: jnp.dtype) -> _Outcome:
         def shape(*dims: int, dtype: jnp.dtype = dtype) -> jax.ShapeDtypeStruct:

@@ -21,7 +21,7 @@ from imdy_jax.imitation.evaluate import ClipScore, evaluate
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.train import train
 from imdy_jax.report import Table, show
-from imdy_jax.run import RunFolder, enable_compilation_cache
+from imdy_jax.run import RunFolder, enable_compilation_cache, read_metrics
 
 
 def main(
@@ -44,16 +44,17 @@ def main(
     judge = playing_env(cast, config.world, cast.subjects)
     rows = []
 
-    def assess(minutes: float, trained: Trained, info: dict) -> None:
+    def assess(minutes: float, trained: Trained, samples: int) -> None:
         scores = evaluate(trained, judge, cast.lengths)
-        rows.append((round(minutes, 1), info["samples"], *summary(scores)))
+        rows.append((round(minutes, 1), samples, *summary(scores)))
         show(table(rows, cast, rejected), folder.path / "tables" / "imitator.json")
         lost = [cast.clips[i].name for i, s in enumerate(scores) if not s.success]
         print(f"not followed to the end: {', '.join(lost) or 'none'}", flush=True)
 
     env = training_env(cast, config.world, config.num_envs)
-    milestones = (*config.evaluate_at, config.train.minutes)
-    train(env, config.train, folder, config.seed, milestones, assess)
+    trained = train(env, config.train, folder, config.seed, config.evaluate_at, assess)
+    last = read_metrics(folder.path / "metrics.jsonl")[-1]
+    assess(last["seconds"] / 60, trained, last["samples"])
     if json:
         table(rows, cast, rejected).write(json)
 

@@ -37,7 +37,7 @@ class Progress:
 
     def _state(self) -> str:
         elapsed = time.monotonic() - self._start
-        left = elapsed * (self.total - self.done) / max(self.done - self._initial, 1e-9)
+        left = elapsed * max(self.total - self.done, 0.0) / max(self.done - self._initial, 1e-9)
         count = f"{_cell(self.done)}/{_cell(self.total)} {self.unit}"
         return f"{count}, {clock(elapsed)} passed, {clock(left)} left"
 

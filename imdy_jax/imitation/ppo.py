@@ -22,8 +22,8 @@ class PPOConfig:
 
     hidden: tuple[int, ...] = (256, 256)
     spread: float = 0.125  # standard deviation of the action
-    horizon: int = 16  # control steps per environment and iteration
-    minibatch: int = 8192
+    horizon: int = 32  # control steps per environment and iteration
+    minibatch: int = 16384
     epochs: int = 3
     discount: float = 0.95
     trace: float = 0.9

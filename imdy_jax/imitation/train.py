@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import jax
 import numpy as np
@@ -32,11 +31,12 @@ def train(
     run: RunFolder,
     seed: int,
     milestones: tuple[float, ...] = (),
-    on_milestone: Callable[[float, Trained, dict[str, Any]], None] = lambda minutes, trained, info: None,
+    on_milestone: Callable[[float, Trained, int], None] = lambda minutes, trained, samples: None,
 ) -> Trained:
     """Train, or go on with what the run folder holds, until the clock or the iterations run out.
 
-    At each milestone (minutes of training) on_milestone is called with the policy so far, the clock stopped.
+    At each milestone (minutes of training) on_milestone is called with the minutes, the policy so far and the number
+    of samples it has seen, the clock stopped.
     Raises FloatingPointError if the networks stop being finite.
     """
     policy = make_policy(config.ppo.hidden, env.action_size, config.ppo.spread)
@@ -72,8 +72,7 @@ def train(
             for minutes in milestones:
                 if before < minutes * 60 <= seconds:
                     save()
-                    info = {"seconds": seconds, "samples": step * samples, "iteration": step}
-                    on_milestone(minutes, Trained(policy, learner.params, learner.normalizer), info)
+                    on_milestone(minutes, Trained(policy, learner.params, learner.normalizer), step * samples)
             if step % config.checkpoint_every == 0:
                 save()
     save()

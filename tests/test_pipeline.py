@@ -1,0 +1,92 @@
+"""The three scripts on two small motion files, one after the other, as a user calls them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from imdy_jax.body.anthropometric import anthropometric_body
+from imdy_jax.dataset.store import open_dataset, read_record, sequence_ids
+from imdy_jax.motion.procedural import procedural_clip
+from imdy_jax.solver.evaluate import load_predictions
+
+ROOT = Path(__file__).resolve().parents[1]
+PPO = ("hidden 32", "horizon 4", "minibatch 64")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run folder with motions/: two sound AMASS-style files and a damaged one."""
+    folder = tmp_path_factory.mktemp("line")
+    (folder / "motions").mkdir()
+    body = anthropometric_body()
+    for name in ("sway", "arm_wave"):
+        clip = procedural_clip(name, body, 30.0)
+        quaternions = np.asarray(clip.rotations)[:75]
+        poses = Rotation.from_quat(quaternions.reshape(-1, 4), scalar_first=True).as_rotvec().reshape(-1, 72)
+        translation = np.asarray(clip.translation)[:75]
+        np.savez(folder / "motions" / f"{name}.npz", poses=poses, trans=translation, mocap_framerate=30.0,
+                 gender="neutral", betas=np.zeros(10))  # fmt: skip
+    (folder / "motions" / "torn.npz").write_bytes(b"PK\x03\x04 not an archive")
+    return folder
+
+
+def _call(folder, script, *arguments):
+    """Run a script of experiments/ in a process of its own; returns what it printed."""
+    if not (ROOT / "experiments").is_dir():
+        pytest.skip("the scripts are not installed with the packages")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(
+        [sys.executable, ROOT / "experiments" / script, *map(str, arguments)],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def line(folder):
+    """What each script printed, and the folder that holds its results."""
+    ppo = [word for setting in PPO for word in f"--config.train.ppo.{setting}".split()]
+    trained = _call(folder, "train_imitator.py", "--run", "imitator", "--config.people.motions", "motions",
+                    "--config.num-envs", 32, "--config.train.iterations", 3, *ppo)  # fmt: skip
+    made = _call(folder, "generate.py", "--imitator", "imitator", "--run", "dataset", "--config.seats", 2)
+    again = _call(folder, "generate.py", "--imitator", "imitator", "--run", "dataset", "--config.seats", 2)
+    fitted = _call(folder, "fit_solver.py", "--dataset", "dataset", "--run", "solver", "--config.fit.steps", 30,
+                   "--config.fit.batch-size", 32, "--json", "elsewhere.json")  # fmt: skip
+    return {"trained": trained, "made": made, "again": again, "fitted": fitted}
+
+
+def test_a_damaged_file_is_reported_and_left_out(line):
+    assert "torn.npz" in line["trained"]
+    assert "on 2 clips of 1 subject(s), 1 left out" in line["trained"]
+
+
+def test_every_sequence_is_certified_and_none_is_made_twice(line, folder):
+    dataset = open_dataset(folder / "dataset" / "dataset.zarr")
+    names = sequence_ids(dataset)
+    assert len(names) == 2
+    table = json.loads((folder / "dataset" / "tables" / "dataset.json").read_text())
+    found = {row[0]: row[1] for row in table["rows"]}
+    assert found["certified"] == 100
+    assert found["sequences"] == 2
+    assert "imitating:" in line["made"]
+    for name in names:
+        record = read_record(dataset, name)
+        assert record.precision == "float64"
+        weight = 9.81 * float(np.sum(record.subject.humanoid.mass))
+        standing = np.asarray(record.contact_force)[:, :, 2].sum(axis=1).mean()
+        assert standing == pytest.approx(weight, rel=0.05)
+
+
+def test_the_solver_is_judged_on_the_clip_it_has_not_seen(line, folder):
+    table = json.loads((folder / "elsewhere.json").read_text())
+    rows = {row[0]: row[1:] for row in table["rows"]}
+    ours = [rows[name] for name in ("mean of the training windows", "re-imitation", "ImDyS")]
+    assert all(np.isfinite(row[:4]).all() and min(row[:4]) > 0 for row in ours)
+    assert len(load_predictions(folder / "solver" / "estimates.npz")) == 1
