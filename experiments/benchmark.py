@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import tyro
 
 from envs.c_physics import CPhysics
 from envs.imitation import ImitationEnv
@@ -22,7 +21,7 @@ from envs.people import load_cast
 from envs.world import training_env
 from imdy_jax.imitation.policy import make_policy
 from imdy_jax.imitation.ppo import LearnerState, init_learner, iterate
-from imdy_jax.report import Table, show
+from imdy_jax.report import Table, command, show
 from imdy_jax.run import enable_compilation_cache
 
 
@@ -97,4 +96,4 @@ def bare_engine(env: ImitationEnv, learner: LearnerState, steps: int) -> float:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command(main)

@@ -16,12 +16,11 @@ import fit_solver
 import generate
 import numpy as np
 import train_imitator
-import tyro
 
 from envs.imitator import ImitatorConfig
 from envs.people import PeopleConfig
 from imdy_jax.imitation.train import TrainConfig
-from imdy_jax.report import Table, clock, read_table, show
+from imdy_jax.report import Table, clock, command, read_table, show
 from imdy_jax.solver.fit import FitConfig
 
 SOLVER_STEPS = 2500
@@ -77,4 +76,4 @@ def summary(imitator: Path, dataset: Path, solver: Path, seconds: np.ndarray) ->
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command(main)

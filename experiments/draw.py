@@ -9,7 +9,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import tyro
 
 from envs.imitator import ImitatorConfig
 from envs.people import load_cast
@@ -18,6 +17,7 @@ from imdy_jax.dataset.certify import certified_ids
 from imdy_jax.dataset.record import Record
 from imdy_jax.dataset.store import open_dataset, read_record
 from imdy_jax.motion.clip import Clip, generalized_positions
+from imdy_jax.report import command
 from imdy_jax.run import RunFolder, read_metrics
 from imdy_jax.solver.evaluate import Dynamics, load_predictions
 from imdy_jax.view import plots
@@ -75,4 +75,4 @@ def draw_film(folder: Path, record: Record, body: Body, clip: Clip) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command(main)

@@ -11,9 +11,7 @@ and the table. On ImDy the paper reports mPJE of 0.021 N·m·s/kg for torques an
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import tyro
-
-from imdy_jax.report import Table, show
+from imdy_jax.report import Table, command, show
 from imdy_jax.run import RunFolder, enable_compilation_cache
 from imdy_jax.solver.data import WindowBatches, split_by_clip
 from imdy_jax.solver.evaluate import (
@@ -83,4 +81,4 @@ def with_size(table: Table, solver: Solver, batches: WindowBatches, data: Packed
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command(main)

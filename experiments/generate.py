@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-import tyro
 
 from envs.imitator import ImitatorConfig, open_imitator
 from envs.people import load_cast
@@ -29,7 +28,7 @@ from imdy_jax.dataset.report import residual_table, summarize
 from imdy_jax.dataset.store import Dataset, create_dataset, has_sequence, read_record, sequence_ids, write_record
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.motion.clip import Clip, from_generalized_positions
-from imdy_jax.report import Progress, Table, show
+from imdy_jax.report import Progress, Table, command, show
 from imdy_jax.run import RunFolder, enable_compilation_cache
 from imdy_jax.solver.evaluate import Dynamics, save_predictions
 
@@ -176,4 +175,4 @@ def _name(studio: Studio, row: int) -> str:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command(main)

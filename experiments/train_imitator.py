@@ -12,7 +12,6 @@ import logging
 
 import jax
 import numpy as np
-import tyro
 
 from envs.imitator import ImitatorConfig
 from envs.people import load_cast
@@ -20,7 +19,7 @@ from envs.world import Cast, playing_env, training_env
 from imdy_jax.imitation.evaluate import ClipScore, evaluate
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.train import train
-from imdy_jax.report import Table, show
+from imdy_jax.report import Table, command, show
 from imdy_jax.run import RunFolder, enable_compilation_cache, read_metrics
 
 
@@ -79,4 +78,4 @@ def table(rows: list[tuple], cast: Cast, rejected: list) -> Table:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    command(main)

@@ -2,11 +2,14 @@
 
 import dataclasses
 import json
+import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+import tyro
 from tqdm import tqdm
 
 from imdy_jax import run
@@ -95,6 +98,20 @@ def show(table: Table, path: str | Path) -> None:
     """Print a table and write it as JSON."""
     print(f"\n{table}\n", flush=True)
     table.write(path)
+
+
+def command(main: Callable[..., None]) -> None:
+    """Run a script's main on the command line; what is wrong with the input is said in one line, exit status 2.
+
+    With IMDY_TRACEBACK set in the environment the whole traceback is shown.
+    """
+    try:
+        tyro.cli(main)
+    except (ValueError, OSError, FloatingPointError) as error:
+        if os.environ.get("IMDY_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def clock(seconds: float) -> str:

@@ -11,6 +11,7 @@ runs/demo/imitator/
 import dataclasses
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import shutil
@@ -79,6 +80,15 @@ class RunFolder:
     def config(self, config_type: type) -> Any:
         """The run's config as an instance of config_type."""
         return from_json(config_type, json.loads((self.path / "config.json").read_text()), self.path / "config.json")
+
+    def check_finite(self, row: dict[str, float], step: int) -> None:
+        """Raise FloatingPointError that names the metrics of a step which are not finite, if there are any."""
+        broken = sorted(name for name, value in row.items() if not math.isfinite(value))
+        if broken:
+            raise FloatingPointError(
+                f"{self.path}: step {step} produced values that are not finite in {', '.join(broken)}; start again "
+                "with --overwrite and a smaller learning rate"
+            )
 
 
 class Checkpoints:

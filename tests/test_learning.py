@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from imdy_jax.imitation.gae import advantages
-from imdy_jax.imitation.policy import CLIP, init_normalizer, make_policy, normalize, update_normalizer
+from imdy_jax.imitation.policy import CLIP, Trained, init_normalizer, make_policy, normalize, update_normalizer
 
 
 def test_advantages_are_the_weighted_sum_of_later_errors():
@@ -57,3 +57,7 @@ def test_an_untrained_policy_leaves_the_reference_alone_and_its_digest_names_it(
     policy = make_policy((8,), 3, spread=0.2)
     params = policy.init(jax.random.PRNGKey(0), 5)
     assert (policy.mean(params, jnp.ones((2, 5))) == 0).all()
+    trained = Trained(policy, params, init_normalizer(5))
+    assert trained.digest == Trained(policy, params, init_normalizer(5)).digest
+    other = policy.init(jax.random.PRNGKey(1), 5)
+    assert trained.digest != trained._replace(params=other).digest

@@ -67,6 +67,12 @@ def test_a_damaged_file_is_reported_and_left_out(line):
     assert "on 2 clips of 1 subject(s), 1 left out" in line["trained"]
 
 
+def test_a_missing_run_folder_is_one_clear_line(line, folder):
+    with pytest.raises(AssertionError, match=r"error: nowhere: no run.json here; expected a folder") as failure:
+        _call(folder, "generate.py", "--imitator", "nowhere")
+    assert "Traceback" not in str(failure.value)
+
+
 def test_every_sequence_is_certified_and_none_is_made_twice(line, folder):
     dataset = open_dataset(folder / "dataset" / "dataset.zarr")
     names = sequence_ids(dataset)

@@ -175,3 +175,10 @@ def test_compilation_cache_honours_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "mine"))
     assert run.enable_compilation_cache() == tmp_path / "mine"
     jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_values_that_are_not_finite_are_named(tmp_path):
+    folder = run.RunFolder.create(tmp_path / "run", Config(), seed=0)
+    folder.check_finite({"loss": 1.0}, 3)
+    with pytest.raises(FloatingPointError, match=r"step 4 .* in loss; start again"):
+        folder.check_finite({"loss": float("nan"), "reward": 1.0}, 4)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import jax
-import numpy as np
 
 from imdy_jax.imitation.environment import Environment
 from imdy_jax.imitation.policy import Normalizer, Trained, init_normalizer, make_policy
@@ -65,7 +64,7 @@ def train(
             row = {name: float(value) for name, value in metrics.items()}
             rate = samples / (seconds - before)
             log.append(step, seconds=seconds, samples=step * samples, samples_per_second=rate, **row)
-            _check_finite(row, run, step)
+            run.check_finite(row, step)
             progress.advance(
                 seconds - before, reward=row["reward"], error_mm=1e3 * row["body_error"], samples_per_s=rate
             )
@@ -87,12 +86,3 @@ def load(run: RunFolder, config: TrainConfig, observation_size: int, action_size
     template = {"params": blank, "normalizer": init_normalizer(observation_size)}
     kept, _ = Checkpoints(run.path / "policy").restore(template)
     return Trained(policy, kept["params"], Normalizer(*kept["normalizer"]))
-
-
-def _check_finite(row: dict[str, float], run: RunFolder, step: int) -> None:
-    broken = sorted(name for name, value in row.items() if not np.isfinite(value))
-    if broken:
-        raise FloatingPointError(
-            f"{run.path}: iteration {step} produced values that are not finite in {', '.join(broken)}; "
-            "resume from the last checkpoint with a smaller learning rate"
-        )

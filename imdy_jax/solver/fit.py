@@ -90,7 +90,7 @@ def fit(config: FitConfig, batches: WindowBatches, held_out: WindowBatches, run:
                 row |= window_errors(state.variables, config.model, judged, dt)
             if keep or done % config.log_every == 0:
                 row = {name: float(value) for name, value in row.items()}
-                _check_finite(row, run, done)
+                run.check_finite(row, done)
                 log.append(done, **row)
                 progress.advance(done - progress.done, loss=row["loss"])
             if keep:
@@ -177,13 +177,4 @@ def _check_same_data(found: str, expected: str, folder: Path) -> None:
         raise ValueError(
             f"{folder}: the checkpoint was fitted to other windows (digest {found[:12]}, now {expected[:12]}); "
             "resume with the dataset and the split it was started with, or start again with --overwrite"
-        )
-
-
-def _check_finite(row: dict[str, float], run: RunFolder, step: int) -> None:
-    broken = sorted(name for name, value in row.items() if not np.isfinite(value))
-    if broken:
-        raise FloatingPointError(
-            f"{run.path}: step {step} produced values that are not finite in {', '.join(broken)}; start again with "
-            "--overwrite and a smaller learning rate"
         )
