@@ -74,7 +74,7 @@ class CPhysics:
 
     def step(self, state: PhysicsState, target: jax.Array) -> tuple[PhysicsState, Substeps]:
         """Hold the PD target (N, 23, 4), child in parent, for one control step."""
-        target = jax.vmap(limit_target)(self.humanoid, state.q, target)
+        target = jax.vmap(limit_target)(self.humanoid, state.q, state.v, target)
         shapes = self._outcome_shapes(state.q.dtype)
         out = host_call(self._step, shapes, state.q, state.v, state.warmstart, target)
         after = PhysicsState(q=out.q, v=out.v[:, -1], warmstart=out.warmstart)

@@ -15,12 +15,13 @@ from envs.observation import OBSERVATION_SIZE, observe
 from envs.physics import Physics, PhysicsState
 from envs.reference import Bodies, ReferenceTable, body_state
 from envs.reward import RewardScales, RewardWeights, energy_term, imitation_terms, total
+from envs.starts import StartConfig, Tally, blank_tally, count, draw_starts, start_weights
 from envs.termination import diverged, strayed
 from imdy_jax import rotation
 from imdy_jax.imitation.environment import StepResult, Transition
 from imdy_jax.skeleton import GROUPS, NUM_JOINTS
 
-Tree = TypeVar("Tree", PhysicsState, Bodies)
+Tree = TypeVar("Tree", PhysicsState, Bodies, jax.Array)
 ACTION_SIZE = 3 * NUM_JOINTS
 # How far an action turns a joint, against a leg joint: balance is made with legs and trunk, and what the policy tries
 # out in the hands only blurs what it learns about the legs.
@@ -39,8 +40,7 @@ class TaskConfig:
     action_scale: float = 0.4  # rad of target rotation per unit of action, relative target
     absolute_action_scale: float = 3.0  # the same without it: the action has to span the joint's whole range
     stray_limit: float = 0.25  # m: training episodes end beyond it
-    failure_floor: float = 0.2  # share of the clip sampling that ignores how often a clip fails
-    failure_memory: float = 0.995  # per control step, of the failure rates behind the sampling
+    starts: StartConfig = StartConfig()
     weights: RewardWeights = RewardWeights()
     scales: RewardScales = RewardScales()
 
@@ -52,8 +52,7 @@ class TaskState:
     physics: PhysicsState
     clip: jax.Array  # (N,) index into the reference table
     frame: jax.Array  # (N,) frame of the clip that the humanoid is at
-    ends: jax.Array  # (C,) recent number of episodes that ended on each clip, fading
-    failures: jax.Array  # (C,) how many of them failed
+    tally: Tally  # where episodes have failed lately
     key: jax.Array
 
 
@@ -70,21 +69,29 @@ class ImitationEnv:
         self.num_envs = physics.num_envs
         everything = jnp.broadcast_to(jnp.arange(table.num_clips), (self.num_envs, table.num_clips))
         self.clip_choices = everything if clip_choices is None else jnp.asarray(clip_choices)
+        self._blank = blank_tally(table, int(jnp.max(table.length)))
 
     def reset(self, key: jax.Array) -> tuple[TaskState, jax.Array]:
         """Random clips and random frames of them."""
         key, draw = jax.random.split(key)
-        none = jnp.zeros(self.table.num_clips)
-        clip, frame = self._draw_starts(draw, none, none)
+        clip, frame = self._draw_starts(draw, self._blank)
         return self.start(clip, frame, key)
 
     def start(self, clip: jax.Array, frame: jax.Array, key: jax.Array) -> tuple[TaskState, jax.Array]:
         """Every humanoid in the pose and motion of its reference: clip (N,), frame (N,)."""
         row = self.table.row(clip, frame)
         physics = self.physics.reset(self.table.q[row], self.table.v[row])
-        none = jnp.zeros(self.table.num_clips)
         observation = self._observe(self._reference(row), clip, frame)
-        return TaskState(physics, clip, frame, none, none, key), observation
+        return TaskState(physics, clip, frame, self._blank, key), observation
+
+    def restart(
+        self, state: TaskState, observation: jax.Array, fresh: jax.Array, clip: jax.Array, frame: jax.Array
+    ) -> tuple[TaskState, jax.Array]:
+        """The humanoids marked in fresh (N,) bool start as in `start`, the others go on."""
+        started, seen = self.start(clip, frame, state.key)
+        begun = _select(fresh, started.physics, state.physics)
+        clip, frame = jnp.where(fresh, clip, state.clip), jnp.where(fresh, frame, state.frame)
+        return TaskState(begun, clip, frame, state.tally, state.key), _select(fresh, seen, observation)
 
     def step(self, state: TaskState, action: jax.Array) -> StepResult:
         """One control step towards the reference's next frame; finished episodes restart elsewhere."""
@@ -105,9 +112,9 @@ class ImitationEnv:
         final_observation = self._observe(bodies, clip, frame)
 
         done = terminated | truncated
-        ends, failures = self._tally(state, done, terminated)
+        tally = count(state.tally, clip, frame, terminated, self.config.starts.memory)
         key, draw = jax.random.split(state.key)
-        new_clip, new_frame = self._draw_starts(draw, ends, failures)
+        new_clip, new_frame = self._draw_starts(draw, tally)
         next_clip, next_frame = jnp.where(done, new_clip, clip), jnp.where(done, new_frame, frame)
         row = self.table.row(next_clip, next_frame)
         fresh = self.physics.reset(self.table.q[row].astype(after.q.dtype), self.table.v[row].astype(after.q.dtype))
@@ -115,7 +122,7 @@ class ImitationEnv:
         observation = self._observe(_select(done, self._reference(row), bodies), next_clip, next_frame)
         gap = jnp.mean(jnp.linalg.norm(bodies.position - reference.position, axis=-1), axis=-1)
         return StepResult(
-            state=TaskState(physics, next_clip, next_frame, ends, failures, key),
+            state=TaskState(physics, next_clip, next_frame, tally, key),
             observation=observation,
             # A diverged state has no usable reward or observation; it is counted in `diverged` and ends the episode.
             final_observation=jnp.where(broken[:, None], 0.0, final_observation),
@@ -145,7 +152,7 @@ class ImitationEnv:
             turn = rotation.multiply(rotation.multiply(base, turn), rotation.exp(config.action_scale * _REACH * offset))
         else:
             turn = rotation.multiply(rotation.exp(config.absolute_action_scale * offset), turn)
-        return jax.vmap(limit_target)(humanoid, q, turn)
+        return jax.vmap(limit_target)(humanoid, q, state.v, turn)
 
     def _feedforward(self, state: PhysicsState, row: jax.Array) -> jax.Array:
         if not self.config.balance:
@@ -161,22 +168,11 @@ class ImitationEnv:
         ahead = self._reference(self.table.row(clip, frame + 1))
         return jax.vmap(observe)(bodies, ahead, self.physics.humanoid.betas).astype(jnp.float32)
 
-    def _draw_starts(self, key: jax.Array, ends: jax.Array, failures: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Clips by recent failure rate over a floor, frames uniformly, leaving at least one step to go."""
-        which, when = jax.random.split(key)
-        rate = (failures + 1.0) / (ends + 1.0)
-        floor = self.config.failure_floor
-        choice = rate[self.clip_choices]
-        share = floor / choice.shape[1] + (1.0 - floor) * choice / jnp.sum(choice, axis=1, keepdims=True)
-        pick = jax.random.categorical(which, jnp.log(share), axis=1)
-        clip = jnp.take_along_axis(self.clip_choices, pick[:, None], axis=1)[:, 0]
-        room = jnp.maximum(self.table.length[clip] - 2, 1)
-        return clip, jnp.floor(jax.random.uniform(when, clip.shape) * room).astype(clip.dtype)
-
-    def _tally(self, state: TaskState, done: jax.Array, failed: jax.Array) -> tuple[jax.Array, jax.Array]:
-        fade = self.config.failure_memory
-        add = lambda count, event: (count * fade).at[state.clip].add(event.astype(count.dtype))  # noqa: E731
-        return add(state.ends, done), add(state.failures, failed)
+    def _draw_starts(self, key: jax.Array, tally: Tally) -> tuple[jax.Array, jax.Array]:
+        weights = start_weights(tally, self.table.length, self.config.starts.floor)
+        clip, frame = draw_starts(key, weights, self.clip_choices)
+        latest = jnp.maximum(self.table.length[clip] - 2, 0)  # leaves a step to go
+        return clip, jnp.minimum(frame, latest)
 
 
 def _joint_velocity(v: jax.Array) -> jax.Array:

@@ -18,7 +18,7 @@ class ImitatorConfig:
     people: PeopleConfig = field(default_factory=PeopleConfig)
     world: WorldConfig = field(default_factory=WorldConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    num_envs: int = 2048
+    num_envs: int = 1024
     evaluate_at: tuple[float, ...] = ()  # minutes of training at which to evaluate, besides the end
     seed: int = 0
 

@@ -70,7 +70,7 @@ class MjxPhysics:
 
     def step(self, state: PhysicsState, target: jax.Array) -> tuple[PhysicsState, Substeps]:
         """Hold the PD target (N, 23, 4), child in parent, for one control step."""
-        target = jax.vmap(limit_target)(self.humanoid, state.q, target)
+        target = jax.vmap(limit_target)(self.humanoid, state.q, state.v, target)
         after, log = jax.vmap(self._step, in_axes=(self._model_axes, 0, 0))(self._model, state, target)
         clipped = jax.vmap(jax.vmap(exceeds_effort, in_axes=(None, 0)))(self.humanoid, log.torque)
         return after, Substeps(log.v, log.torque, log.wrench, clipped, log.converged)

@@ -1,5 +1,6 @@
 """Building the imitation task from people and motions."""
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -75,20 +76,19 @@ def playing_env(cast: Cast, config: WorldConfig, subjects: np.ndarray, record: b
     return ImitationEnv(physics, cast.table, replace(config.task, stray_limit=float("inf")))
 
 
-def deal_seats(cast: Cast, rows: np.ndarray, seats: int) -> tuple[np.ndarray, list[list[int]]]:
-    """Share rows of the cast out over about `seats` environments, each with one subject.
+def deal_seats(cast: Cast, rows: np.ndarray, seats: int) -> tuple[np.ndarray, dict[int, list[int]]]:
+    """Share out at most about `seats` environments, each for one subject, over those who play rows of the cast.
 
-    Returns the subject of each environment (N,), and the rows that it plays, the longest clips first so that those
-    played side by side are of similar length.
+    Returns the subject of each environment (N,), and the rows that each subject plays, the longest clips first. Where
+    they take turns at whatever is next, no environment waits long for another: there are only as many as have
+    something to do for the time of the longest clip.
     """
-    subjects, queues = [], []
-    for subject in np.unique(cast.subjects[rows]):
-        own = rows[cast.subjects[rows] == subject]
-        own = own[np.argsort(-cast.lengths[own], kind="stable")]
-        share = max(1, min(len(own), round(seats * len(own) / len(rows))))
-        subjects += [subject] * share
-        queues += [[int(row) for row in own[k::share]] for k in range(share)]
-    return np.array(subjects), queues
+    queues = {int(s): rows[cast.subjects[rows] == s] for s in np.unique(cast.subjects[rows])}
+    queues = {s: own[np.argsort(-cast.lengths[own], kind="stable")] for s, own in queues.items()}
+    frames = {s: cast.lengths[own].sum() for s, own in queues.items()}
+    together = max(cast.lengths[rows].max(), sum(frames.values()) / seats)
+    subjects = [s for s, own in queues.items() for _ in range(min(len(own), math.ceil(frames[s] / together)))]
+    return np.array(subjects), {s: own.tolist() for s, own in queues.items()}
 
 
 def _take(humanoids: Humanoid, index: np.ndarray) -> Humanoid:

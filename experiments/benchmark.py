@@ -1,11 +1,13 @@
-"""Measure how much of the bare simulator's speed training keeps, in one run.
+"""Measure how much of the bare simulator's speed training keeps, or the dynamics beside its peers, in one run.
 
-    python experiments/benchmark.py                                     # the built-in motions, 1,024 humanoids
+    python experiments/benchmark.py                                     # training: 1,024 humanoids, built-in motions
+    python experiments/benchmark.py dynamics                            # inverse dynamics: benchmark_dynamics.py
 
 Compile time is kept apart from run time; every measurement waits for its result. The bare engine steps the same
 humanoids from the same states, with nothing recorded and nothing learned.
 """
 
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from benchmark_dynamics import dynamics
 
 from envs.c_physics import CPhysics
 from envs.imitation import ImitationEnv
@@ -96,4 +99,8 @@ def bare_engine(env: ImitationEnv, learner: LearnerState, steps: int) -> float:
 
 
 if __name__ == "__main__":
-    command(main)
+    if sys.argv[1:2] == ["dynamics"]:
+        del sys.argv[1]
+        command(dynamics)
+    else:
+        command(main)

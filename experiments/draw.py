@@ -2,7 +2,7 @@
 
     python experiments/draw.py                                          # the default run folders
 
-The torques and forces are those of a held-out clip, recorded against estimated by the solver.
+The torques and forces are those of a held-out clip (a gait, if there is one), recorded against estimated by the solver.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from imdy_jax.body.person import Body
 from imdy_jax.dataset.certify import certified_ids
 from imdy_jax.dataset.record import Record
 from imdy_jax.dataset.store import open_dataset, read_record
-from imdy_jax.motion.clip import Clip, generalized_positions
+from imdy_jax.motion.clip import Clip, generalized_positions, is_gait
 from imdy_jax.report import command
 from imdy_jax.run import RunFolder, read_metrics
 from imdy_jax.solver.evaluate import Dynamics, load_predictions
@@ -27,14 +27,14 @@ from imdy_jax.view.surface import skin_surface
 
 def main(
     imitator: str = "runs/default/imitator", dataset: str = "runs/default/dataset", solver: str = "runs/default/solver",
-    figures: str = "runs/default/figures", clip: str = "walk",
+    figures: str = "runs/default/figures", clip: str = "",
 ) -> None:  # fmt: skip
     """Draw the figures.
 
     Args:
       imitator, dataset, solver: run folders of the three scripts.
       figures: folder to write.
-      clip: the clip to show is one whose name holds this, where there is one.
+      clip: the clip to show is one whose name holds this, where there is one; by default a gait.
     """
     jax.config.update("jax_enable_x64", True)
     data, out = open_dataset(Path(dataset) / "dataset.zarr"), Path(figures)
@@ -52,8 +52,8 @@ def main(
 
 
 def choose(names: list[str], wanted: str) -> str:
-    """The first name that holds the wanted text, or the first of all."""
-    return next((name for name in sorted(names) if wanted in name), sorted(names)[0])
+    """The first name that holds the wanted text; a gait's, where there is a choice."""
+    return min(names, key=lambda name: (wanted not in name, not is_gait(name), name))
 
 
 def draw_gait(path: Path, record: Record, estimate: Dynamics) -> None:

@@ -19,7 +19,7 @@ from envs.world import Cast, playing_env, training_env
 from imdy_jax.imitation.evaluate import ClipScore, evaluate
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.train import train
-from imdy_jax.report import Table, command, show
+from imdy_jax.report import Table, command, read_table, show
 from imdy_jax.run import RunFolder, enable_compilation_cache, read_metrics
 
 
@@ -41,12 +41,15 @@ def main(
     folder = RunFolder.create(run, config, config.seed, resume=resume, overwrite=overwrite)
     cast, rejected = load_cast(config.people)
     judge = playing_env(cast, config.world, cast.subjects)
-    rows = []
+    written = folder.path / "tables" / "imitator.json"
+    rows = list(read_table(written).rows) if written.exists() else []  # of the run that is resumed
 
     def assess(minutes: float, trained: Trained, samples: int) -> None:
         scores = evaluate(trained, judge, cast.lengths)
+        # What was measured after the checkpoint that the run goes on from is measured again.
+        rows[:] = [row for row in rows if row[1] < samples]
         rows.append((round(minutes, 1), samples, *summary(scores)))
-        show(table(rows, cast, rejected), folder.path / "tables" / "imitator.json")
+        show(table(rows, cast, rejected), written)
         lost = [cast.clips[i].name for i, s in enumerate(scores) if not s.success]
         print(f"not followed to the end: {', '.join(lost) or 'none'}", flush=True)
 

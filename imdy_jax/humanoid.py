@@ -1,13 +1,13 @@
 """Humanoid: the rigid tree that is simulated and analysed. The one source for the analytic model and for MuJoCo."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from imdy_jax.body.person import Body
+from imdy_jax.body.person import Body, array_module
 from imdy_jax.skeleton import GROUPS, JOINT_NAMES, LEFT_FOOT, NUM_BODIES, PARENTS, RIGHT_FOOT
 
 GRAVITY = 9.81  # m/s², along -z of the world
@@ -35,6 +35,11 @@ ARMATURE = 0.01  # kg·m², rotor inertia of every joint axis
 # One capsule per segment, two side by side under each foot and each toe segment.
 _FEET = (*LEFT_FOOT, *RIGHT_FOOT)
 SOLID_BODY = tuple(k for k in range(NUM_BODIES) for _ in range(2 if k in _FEET else 1))
+# Where each is found when the feet's first and then their second capsules are put behind one capsule per segment.
+_SOLID_ROW = np.array(
+    [row for k in range(NUM_BODIES)
+     for row in ([NUM_BODIES + _FEET.index(k) + n for n in (0, len(_FEET))] if k in _FEET else [k])], np.int32
+)  # fmt: skip
 
 
 @struct.dataclass
@@ -63,16 +68,15 @@ class Humanoid:
 
 
 def from_body(body: Body) -> Humanoid:
-    """The humanoid of a person; gains and effort limits scale with body mass (figures per group in GAINS)."""
-    joints = np.asarray(body.joints)
-    parents = np.array(PARENTS[1:])
-    offset = np.concatenate([np.zeros((1, 3)), joints[1:] - joints[parents]])
-    ends, radius = _fit_solids(body)
-    scale = float(np.sum(body.mass)) / REFERENCE_MASS
-    gains = [GAINS[group] for group in GROUPS[1:]]
-    betas = np.zeros(NUM_BETAS)
-    count = min(NUM_BETAS, body.betas.shape[0])
-    betas[:count] = np.asarray(body.betas)[:count]
+    """The humanoid of a person, differentiable by the body; gains and effort limits scale with mass (GAINS)."""
+    xp = array_module(body)
+    joints = xp.asarray(body.joints)
+    offset = xp.concatenate([xp.zeros((1, 3), joints.dtype), joints[1:] - joints[np.array(PARENTS[1:], np.int32)]])
+    owner = array_module(body.skin).asarray(body.skin).argmax(axis=1)
+    ends, radius = _fit_solids(xp, joints, xp.asarray(body.vertices), owner)
+    scale = xp.sum(xp.asarray(body.mass)) / REFERENCE_MASS
+    gains = np.array([GAINS[group] for group in GROUPS[1:]])
+    betas = xp.asarray(body.betas)[:NUM_BETAS]
     as_array = lambda x: jnp.asarray(x, body.joints.dtype)  # noqa: E731
     return Humanoid(
         offset=as_array(offset),
@@ -81,11 +85,11 @@ def from_body(body: Body) -> Humanoid:
         inertia=body.inertia,
         solid_ends=as_array(ends),
         solid_radius=as_array(radius),
-        stiffness=as_array([g.stiffness * scale for g in gains]),
-        damping=as_array([g.damping * scale for g in gains]),
-        effort=as_array([g.effort * scale for g in gains]),
-        armature=as_array([ARMATURE] * len(gains)),
-        betas=as_array(betas),
+        stiffness=as_array(gains[:, 0] * scale),
+        damping=as_array(gains[:, 1] * scale),
+        effort=as_array(gains[:, 2] * scale),
+        armature=as_array(np.full(len(gains), ARMATURE)),
+        betas=as_array(xp.pad(betas, (0, NUM_BETAS - len(betas)))),
     )
 
 
@@ -94,39 +98,44 @@ def stack(humanoids: list[Humanoid]) -> Humanoid:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *humanoids)
 
 
-def _fit_solids(body: Body) -> tuple[np.ndarray, np.ndarray]:
-    """Capsules (G, 2, 3), (G,) from the extent of each segment's own part of the surface."""
-    owner = np.argmax(np.asarray(body.skin), axis=1)
-    local = np.asarray(body.vertices) - np.asarray(body.joints)[owner]
-    ends, radii = [], []
-    for k in range(NUM_BODIES):
-        points = local[owner == k]
-        if len(points) < 4:
-            raise ValueError(
-                f"body surface: segment {JOINT_NAMES[k]} owns {len(points)} vertices, expected at least 4; "
-                "check the skinning weights of the model file"
-            )
-        low, high = points.min(axis=0), points.max(axis=0)
-        fit = _sole_capsules if k in _FEET else _segment_capsule
-        for a, b, radius in fit(low, high):
-            ends.append((a, b))
-            radii.append(radius)
-    return np.array(ends), np.array(radii)
+def _fit_solids(xp: Any, joints: Any, vertices: Any, owner: Any) -> tuple[Any, Any]:
+    """Capsules (G, 2, 3), (G,) from the extent of each segment's own part of the surface; owner (V,) of each vertex."""
+    own = (owner[:, None] == np.arange(NUM_BODIES, dtype=np.int32)[None])[:, :, None]
+    _check_owned(own)
+    local = (vertices - joints[owner])[:, None, :]
+    low = xp.min(xp.where(own, local, np.inf), axis=0)
+    high = xp.max(xp.where(own, local, -np.inf), axis=0)
+    feet = np.array(_FEET, np.int32)
+    parts = zip(_segment_capsules(xp, low, high), _sole_capsules(xp, low[feet], high[feet]), strict=True)
+    ends, radius = (xp.concatenate(part)[_SOLID_ROW] for part in parts)
+    return ends, radius
 
 
-def _segment_capsule(low: np.ndarray, high: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, float]]:
-    """One capsule along the longest side of the box, as thick as the second longest."""
-    extent = high - low
-    axis = int(np.argmax(extent))
-    radius = float(np.sort(extent)[1]) / 2
-    reach = np.zeros(3)
-    reach[axis] = max(extent[axis] / 2 - radius, 1e-3)
-    centre = (low + high) / 2
-    return [(centre - reach, centre + reach, radius)]
+def _check_owned(own: Any) -> None:
+    """Raises ValueError where a segment has too little surface for a capsule; under a trace nothing is known of it."""
+    counts = np.full(NUM_BODIES, 4) if isinstance(own, jax.core.Tracer) else own[:, :, 0].sum(axis=0)
+    for k in np.nonzero(counts < 4)[0]:
+        raise ValueError(
+            f"body surface: segment {JOINT_NAMES[k]} owns {counts[k]} vertices, expected at least 4; "
+            "check the skinning weights of the model file"
+        )
 
 
-def _sole_capsules(low: np.ndarray, high: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, float]]:
-    """Two capsules from back to front, tangent to the sole and to both edges of the foot."""
-    radius = float(min((high[0] - low[0]) / 4, (high[2] - low[2]) / 4, (high[1] - low[1]) / 2))
-    y, back, front = low[1] + radius, low[2] + radius, high[2] - radius
-    return [(np.array([x, y, back]), np.array([x, y, front]), radius) for x in (low[0] + radius, high[0] - radius)]
+def _segment_capsules(xp: Any, low: Any, high: Any) -> tuple[Any, Any]:
+    """One capsule along the longest side of each box (B, 3), as thick as the second longest: ends, radii."""
+    extent, centre = high - low, (low + high) / 2
+    middle, longest = xp.sort(extent, axis=1)[:, 1:].T
+    half = xp.maximum(longest / 2 - middle / 2, 1e-3)[:, None]
+    reach = half * (np.arange(3)[None] == xp.argmax(extent, axis=1)[:, None])
+    return xp.stack([centre - reach, centre + reach], axis=1), middle / 2
+
+
+def _sole_capsules(xp: Any, low: Any, high: Any) -> tuple[Any, Any]:
+    """Two capsules per foot's box (F, 3), from back to front, tangent to the sole and to both edges."""
+    radius = xp.min((high - low) / np.array([[4, 2, 4]], low.dtype), axis=1)
+    y, back, front = low[:, 1] + radius, low[:, 2] + radius, high[:, 2] - radius
+    sides = [
+        xp.stack([xp.stack([x, y, back], axis=1), xp.stack([x, y, front], axis=1)], axis=1)
+        for x in (low[:, 0] + radius, high[:, 0] - radius)
+    ]
+    return xp.concatenate(sides), xp.concatenate([radius, radius])

@@ -19,7 +19,7 @@ from imdy_jax.dataset.schema import SEQUENCE_FIELDS, DatasetError
 from imdy_jax.dataset.store import create_dataset, write_record
 from imdy_jax.dynamics.kinematics import forward_kinematics, integrate
 from imdy_jax.dynamics.newton_euler import inverse_dynamics
-from imdy_jax.skeleton import JOINT_NAMES, LEFT_FOOT
+from imdy_jax.skeleton import GROUPS, JOINT_NAMES, LEFT_FOOT
 
 LAWS = ("root_force", "root_moment", "joint_torque")
 FRAMES = 70
@@ -258,12 +258,14 @@ def test_a_solver_that_does_not_converge_is_named(monkeypatch):
 
 @pytest.fixture(scope="module")
 def dataset(falls, tmp_path_factory):
-    """A good sequence, one with a flag of the solver unset, one altered on disk and one that cannot be read."""
+    """A good sequence, one with flags that are wrong, one altered on disk and one that cannot be read."""
     dataset = create_dataset(tmp_path_factory.mktemp("certify") / "dataset.zarr")
     made = [falls[0].replace(provenance=dataclasses.replace(falls[0].provenance, seed=seed)) for seed in range(4)]
     converged = np.array(made[1].converged)
     converged[20, 3] = False
-    made[1] = made[1].replace(converged=converged)
+    clipped = np.array(made[1].clipped)
+    clipped[20, :, JOINT_NAMES.index("left_knee") - 1] = True
+    made[1] = made[1].replace(converged=converged, clipped=clipped)
     for record in made:
         write_record(dataset, record)
     zarr.open_array(dataset.sequence(made[2].id) / "torque", mode="r+")[3, 1, 2, 0] *= 1.01
@@ -284,6 +286,9 @@ def test_failing_sequences_are_named_and_left_out(dataset):
 
     table = {row[0]: row[1] for row in summarize(dataset).rows}
     assert (table["sequences"], table["failed"], table["certified"]) == (4, 3, 25.0)
+    legs = sum(group == "leg" for group in GROUPS)
+    assert table["– leg"] == pytest.approx(100 / (2 * legs * FRAMES))  # of the two sequences that could be read
+    assert table["– arm"] == 0
     assert table["size per hour"] == pytest.approx(table["size"] * 3600 / table["motion"])
     assert f"failed: {unconverged}: converged is false" in str(summarize(dataset))
     residuals = residual_table(list(certificates.values()))

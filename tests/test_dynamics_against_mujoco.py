@@ -8,8 +8,15 @@ import pytest
 from toy_humanoid import toy_humanoid
 
 from imdy_jax import humanoid as people
+from imdy_jax.dynamics.articulated import solve_mass_matrix
 from imdy_jax.dynamics.forward import forward_dynamics
-from imdy_jax.dynamics.kinematics import body_accelerations, body_velocities, forward_kinematics, integrate
+from imdy_jax.dynamics.kinematics import (
+    body_accelerations,
+    body_velocities,
+    forward_kinematics,
+    integrate,
+    relative_pose,
+)
 from imdy_jax.dynamics.mass_matrix import mass_matrix
 from imdy_jax.dynamics.newton_euler import bias, generalized_force
 from imdy_jax.mjcf import TO_MUJOCO, TO_SMPL, build_model
@@ -54,8 +61,17 @@ def mujoco_answers(subjects, states):
         data.qacc[:] = a[TO_MUJOCO.dof_index]
         mujoco.mj_inverse(model, data)
         answer["inverse"] = (data.qfrc_inverse - applied)[TO_SMPL.dof_index]
+        data.qfrc_applied[:] = applied
+        data.qfrc_applied[6:] += _torque(a)[TO_MUJOCO.dof_index[6:] - 6]
+        mujoco.mj_forward(model, data)
+        answer["forward"] = data.qacc[TO_SMPL.dof_index].copy()
         answers.append(answer)
     return {name: np.stack([answer[name] for answer in answers]) for name in answers[0]}
+
+
+def _torque(a):
+    """Some joint torques (69,), N·m, to go with the random numbers of a state."""
+    return 0.5 * a[6:]
 
 
 def _positions_and_velocities(model, data) -> dict:
@@ -89,6 +105,7 @@ def _our_answers(subject, q, v, a, wrench):
         "mass_matrix": mass_matrix(subject, q),
         "bias": bias(subject, q, v),
         "inverse": generalized_force(subject, q, v, a, wrench),
+        "forward": forward_dynamics(subject, q, v, _torque(a).reshape(23, 3), wrench),
     }
 
 
@@ -130,6 +147,26 @@ def test_forward_dynamics_undoes_inverse_dynamics(subjects, states):
     stacked = jax.tree.map(lambda *x: jnp.stack(x)[subject], *subjects)
     back = there_and_back(stacked, *(jnp.asarray(x) for x in (q, v, a, wrench)))
     np.testing.assert_allclose(back, a, rtol=0, atol=1e-9 * np.abs(a).max())
+
+
+def test_articulated_bodies_invert_the_mass_matrix(subjects, states):
+    """The same accelerations, and the same derivative by pose, parameters and force, as from the whole matrix."""
+    person, q, force = subjects[1], jnp.asarray(states[1][4]), jnp.asarray(states[3][4])
+    draw = np.random.default_rng(1)
+    step = jax.tree.map(lambda x: x * draw.normal(size=x.shape), person)
+    step = step.replace(inertia=step.inertia + jnp.swapaxes(step.inertia, 1, 2))  # it stays symmetric
+    along = (step, jnp.asarray(draw.normal(size=75)), jnp.asarray(draw.normal(size=75)))
+
+    def articulated(person, turn, force):
+        return solve_mass_matrix(person, relative_pose(person, integrate(q, turn, 1.0)), force)
+
+    def whole(person, turn, force):
+        return jnp.linalg.solve(mass_matrix(person, integrate(q, turn, 1.0)), force)
+
+    at = (person, jnp.zeros(75), force)
+    ours, theirs = (jax.jit(lambda f=f: jax.jvp(f, at, along))() for f in (articulated, whole))
+    for mine, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=0, atol=1e-9 * np.abs(other).max())
 
 
 def test_accelerations_are_the_derivative_of_velocities(subjects, states):

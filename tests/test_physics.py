@@ -163,24 +163,38 @@ def test_standing_weighs_what_the_person_weighs(pair, substeps):
     assert float(log.v[..., 2].max()) < 0.045
 
 
-def test_the_spring_never_asks_for_more_than_the_limit(pair, crowd):
+def test_spring_and_damper_never_ask_for_more_than_the_limit(pair, crowd):
     person = pair[1]
-    q, _, _ = tumble(crowd, 1)
-    joints = q[1, 7:].reshape(NUM_JOINTS, 4)
+    q, v, _ = tumble(crowd, 1)
+    joints, spin = q[1, 7:].reshape(NUM_JOINTS, 4), 4.0 * v[1, 6:].reshape(NUM_JOINTS, 3)
     draw = np.random.default_rng(3).normal(size=(NUM_JOINTS, 3))
     size = np.where(np.arange(NUM_JOINTS) % 2, 0.05, 2.0)
     error = jnp.asarray(size[:, None] * draw / np.linalg.norm(draw, axis=1, keepdims=True))
     target = rotation.multiply(joints, rotation.exp(error))
     with jax.numpy_rank_promotion("allow"):
-        drawn_in = limit_target(person, q[1], target)
+        drawn_in = limit_target(person, q[1], v[1].at[6:].set(spin.reshape(-1)), target)
         found = rotation.between(joints, drawn_in)
-    asked = np.asarray(person.stiffness) * np.linalg.norm(found, axis=1)
-    far = np.asarray(person.stiffness) * size > np.asarray(person.effort)
+    stiffness, damping, effort = (np.asarray(x)[:, None] for x in (person.stiffness, person.damping, person.effort))
+    wanted, asked = (stiffness * x - damping * np.asarray(spin) for x in (error, found))
+    far = np.linalg.norm(wanted, axis=1) > effort[:, 0]
     assert far.any()
     assert not far.all()
-    np.testing.assert_allclose(asked[far], np.asarray(person.effort)[far], rtol=1e-9)
+    np.testing.assert_allclose(np.linalg.norm(asked, axis=1)[far], effort[far, 0], rtol=1e-9)
+    np.testing.assert_allclose(np.cross(asked, wanted), 0.0, atol=1e-6)
     np.testing.assert_array_equal(drawn_in[~far], target[~far])
-    np.testing.assert_allclose(np.cross(found, error), 0.0, atol=1e-9)
+
+
+def test_a_joint_may_move_faster_than_its_damper_alone_allows(pair):
+    """A spring alone, held to the effort limit, cannot drive a joint beyond effort / damping."""
+    person = pair[1]
+    q = jnp.concatenate([jnp.zeros(3), jnp.asarray(rotation.UPRIGHT), jnp.tile(jnp.asarray(rotation.IDENTITY), 23)])
+    fast = 2.0 * person.effort[0] / person.damping[0]
+    v = jnp.zeros(75).at[6].set(fast)
+    lead = jnp.asarray([float(fast * person.damping[0] / person.stiffness[0]), 0.0, 0.0])
+    target = jnp.tile(jnp.asarray(rotation.IDENTITY), (NUM_JOINTS, 1)).at[0].set(rotation.exp(lead))
+    with jax.numpy_rank_promotion("allow"):
+        kept = limit_target(person, q, v, target)
+    np.testing.assert_array_equal(kept[0], target[0])  # no torque at that speed: nothing to draw in
 
 
 def test_a_torque_beyond_the_limit_is_reported(crowd):

@@ -16,7 +16,9 @@ from imdy_jax.motion.procedural import procedural_clip
 from imdy_jax.solver.evaluate import load_predictions
 
 ROOT = Path(__file__).resolve().parents[1]
-PPO = ("hidden 32", "horizon 4", "minibatch 64")
+TRAIN = ("train_imitator.py", "--run", "imitator", "--config.people.motions", "motions", "--config.num-envs", 32,
+         "--config.train.iterations", 3, "--config.evaluate-at", 1e-6, "--config.train.ppo.hidden", 32,
+         "--config.train.ppo.horizon", 4, "--config.train.ppo.minibatch", 64)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +54,27 @@ def _call(folder, script, *arguments):
 @pytest.fixture(scope="module")
 def line(folder):
     """What each script printed, and the folder that holds its results."""
-    ppo = [word for setting in PPO for word in f"--config.train.ppo.{setting}".split()]
-    trained = _call(folder, "train_imitator.py", "--run", "imitator", "--config.people.motions", "motions",
-                    "--config.num-envs", 32, "--config.train.iterations", 3, *ppo)  # fmt: skip
+    trained = _call(folder, *TRAIN)
     made = _call(folder, "generate.py", "--imitator", "imitator", "--run", "dataset", "--config.seats", 2)
     again = _call(folder, "generate.py", "--imitator", "imitator", "--run", "dataset", "--config.seats", 2)
     fitted = _call(folder, "fit_solver.py", "--dataset", "dataset", "--run", "solver", "--config.fit.steps", 30,
                    "--config.fit.batch-size", 32, "--json", "elsewhere.json")  # fmt: skip
     return {"trained": trained, "made": made, "again": again, "fitted": fitted}
+
+
+@pytest.fixture(scope="module")
+def resumed(line, folder):
+    """The imitator's tables before and after calling for it once more, with --resume."""
+    table = folder / "imitator" / "tables" / "imitator.json"
+    before = json.loads(table.read_text())["rows"]
+    _call(folder, *TRAIN, "--resume")
+    return before, json.loads(table.read_text())["rows"]
+
+
+def test_a_resumed_run_keeps_the_milestones_measured_before(resumed):
+    before, after = resumed
+    assert len(before) == 2 and before[0][1] < before[1][1]  # after the first iteration and at the end
+    assert after == before
 
 
 def test_a_damaged_file_is_reported_and_left_out(line):

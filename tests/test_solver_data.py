@@ -13,6 +13,8 @@ from imdy_jax.dataset.certify import certify_dataset
 from imdy_jax.dataset.record import thirty_hertz_view
 from imdy_jax.dataset.store import create_dataset, open_dataset, sequence_attributes, write_record
 from imdy_jax.dataset.zarr_io import read_attributes, write_attributes
+from imdy_jax.motion.clip import is_gait
+from imdy_jax.motion.procedural import CLIPS
 from imdy_jax.solver.data import WindowBatches, prefetch, split_by_clip
 from imdy_jax.solver.pack import PackedDataset, Sequence, clip_groups, pack, pack_dataset
 
@@ -119,6 +121,18 @@ def test_no_clip_is_on_both_sides_whatever_the_seed():
         chosen |= held_out
     assert len(chosen) > 4
     assert len(split_by_clip(["a", "b"], 0.01, 0)[1]) == len(split_by_clip(["a", "b"], 0.99, 0)[0]) == 1
+
+
+def test_gaits_are_on_both_sides_where_there_are_two():
+    clips = [*CLIPS, *CLIPS]
+    gaits = {clip for clip in CLIPS if is_gait(clip)}
+    assert gaits == {"walk", "walk_slow"}
+    for seed in range(10):
+        held_out = {clips[i] for i in split_by_clip(clips, 0.2, seed)[1]}
+        assert len(held_out) == 3
+        assert len(held_out & gaits) == 1
+    assert not is_gait("trunk_twist") and is_gait("RunningMan_02") and is_gait("video_jog")
+    assert len(split_by_clip(["walk", "run"], 0.2, 0)[1]) == 1
 
 
 def test_what_shares_a_name_or_a_digest_is_one_clip():

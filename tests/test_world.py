@@ -20,12 +20,21 @@ def _cast(subjects, lengths):
 
 def test_every_row_is_played_once_by_its_own_subject():
     cast = _cast([0] * 5 + [1] * 7, [40, 90, 60, 30, 50, 80, 20, 70, 35, 45, 55, 65])
-    subjects, seats = deal_seats(cast, np.array([0, 2, 3, 4, 5, 6, 7, 8, 9, 11]), 4)
-    assert sorted(row for seat in seats for row in seat) == [0, 2, 3, 4, 5, 6, 7, 8, 9, 11]
-    for subject, seat in zip(subjects, seats, strict=True):
-        assert set(cast.subjects[seat]) == {subject}
-        assert (np.diff(cast.lengths[seat]) <= 0).all()  # the longest first
-    assert abs(len(seats) - 4) <= 1
+    rows = np.array([0, 2, 3, 4, 5, 6, 7, 8, 9, 11])
+    subjects, queues = deal_seats(cast, rows, 4)
+    assert sorted(row for queue in queues.values() for row in queue) == rows.tolist()
+    for subject, queue in queues.items():
+        assert set(cast.subjects[queue]) == {subject}
+        assert (np.diff(cast.lengths[queue]) <= 0).all()  # the longest first
+    assert set(subjects) == set(queues)
+    assert 4 <= len(subjects) <= 5
+
+
+def test_nobody_waits_for_the_longest_clip():
+    cast = _cast([0] * 40 + [1], [250, 100, 50, *[100] * 37, 10])
+    subjects, _ = deal_seats(cast, np.arange(41), 64)
+    assert np.bincount(subjects).tolist() == [17, 1]  # 4,100 frames at 250 for each
+    assert len(deal_seats(cast, np.array([0, 40]), 64)[0]) == 2
 
 
 def test_nothing_to_imitate_is_refused():

@@ -3,6 +3,8 @@
 `proportions` places the joints, `figure` gives the skin, `de_leva` the inertial parameters, `markers` the markers.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +12,9 @@ import numpy as np
 from imdy_jax.body import figure, proportions
 from imdy_jax.body.de_leva import SEGMENTS, segment_inertias, segment_table
 from imdy_jax.body.markers import MARKER_SEGMENT
-from imdy_jax.body.person import Body
+from imdy_jax.body.person import Body, array_module
 from imdy_jax.body.proportions import NUM_SHAPE, SEXES, Lengths
-from imdy_jax.skeleton import MIRROR, NUM_BODIES, joint_index
+from imdy_jax.skeleton import NUM_BODIES
 
 # ICRP Publication 89 (2002), reference adults: stature m, mass kg. Neutral is their mean.
 _REFERENCE = {"female": (1.63, 60.0), "male": (1.76, 73.0), "neutral": (1.695, 66.5)}
@@ -21,14 +23,19 @@ _MASS_RANGE = (25.0, 250.0)  # kg
 _BETA_RANGE = 5.0
 
 
+@jax.default_matmul_precision("highest")  # on GPUs the default would round to TF32
 def anthropometric_body(
-    sex: str = "neutral", stature: float | None = None, mass: float | None = None, betas=None
+    sex: str = "neutral",
+    stature: float | jax.Array | None = None,
+    mass: float | jax.Array | None = None,
+    betas: Any = None,
 ) -> Body:
     """A person in SMPL's rest pose: 24 joints, inertial parameters, closed skin and markers; pelvis at the origin.
 
     stature in m and mass in kg, by default ICRP Publication 89's reference adult of that sex. betas, up to
     NUM_SHAPE of them, vary the proportions (`proportions.SHAPE` names them; one is about one standard deviation)
-    at the same stature and mass. Raises ValueError for an unknown sex or a figure out of range.
+    at the same stature and mass. Under jit and grad the body is a differentiable function of all three.
+    Raises ValueError for an unknown sex or a figure out of range.
     """
     if sex not in SEXES:
         raise ValueError(f"default body: sex is {sex!r}, expected one of {', '.join(SEXES)}")
@@ -44,19 +51,18 @@ def anthropometric_body(
     vertices, solids = figure.fit(size, joints, _girths(size, mass * table[:, 0]))
     model = figure.figure()
     masses, centres, inertias = segment_inertias(size, joints, mass, table, solids)
-    spots = np.einsum("mc,mcx->mx", model.marker_shares, vertices[model.marker_corners])
-    number = lambda x: jnp.asarray(x, jnp.result_type(float))  # noqa: E731
+    spots = array_module(vertices).einsum("mc,mcx->mx", model.marker_shares, vertices[model.marker_corners])
     return Body(
-        joints=number(joints),
-        mass=number(masses),
-        com=number(centres - joints),
-        inertia=number(inertias),
-        vertices=number(vertices),
-        faces=jnp.asarray(model.faces, jnp.int32),
-        skin=number(model.skin),
-        markers=number(spots),
-        marker_skin=number(np.eye(NUM_BODIES)[MARKER_SEGMENT]),
-        betas=number(betas),
+        joints=_number(joints),
+        mass=_number(masses),
+        com=_number(centres - joints),
+        inertia=_number(inertias),
+        vertices=_number(vertices),
+        faces=_number(model.faces, jnp.int32),
+        skin=_number(model.skin),
+        markers=_number(spots),
+        marker_skin=_number(np.eye(NUM_BODIES)[MARKER_SEGMENT]),
+        betas=_number(betas),
         sex=sex,
         source="anthropometric",
     )
@@ -79,35 +85,43 @@ def random_subject(key: jax.Array) -> Body:
     return anthropometric_body(sex, stature, mass, betas)
 
 
-def _check(field: str, found: float, limits: tuple[float, float], unit: str, mend: str) -> None:
-    if not limits[0] <= found <= limits[1]:
+def _number(x: Any, dtype: Any = None) -> jax.Array:
+    """As a JAX array, under a trace too: what does not depend on the shape stays known there."""
+    dtype = jnp.result_type(float) if dtype is None else dtype
+    if isinstance(x, jax.core.Tracer):
+        return jnp.asarray(x, dtype)
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(x, dtype)
+
+
+def _check(field: str, found: Any, limits: tuple[float, float], unit: str, mend: str) -> None:
+    if not isinstance(found, jax.core.Tracer) and not limits[0] <= found <= limits[1]:
         raise ValueError(f"default body: {field} is {found}, expected {limits[0]} to {limits[1]} {unit}; {mend}")
 
 
-def _full_shape(betas) -> np.ndarray:
-    given = np.zeros(0) if betas is None else np.asarray(betas, float).reshape(-1)
-    if len(given) > NUM_SHAPE or not np.all(np.abs(given) <= _BETA_RANGE):
+def _full_shape(betas: Any) -> Any:
+    xp = array_module(betas)
+    given = np.zeros(0) if betas is None else xp.asarray(betas, float).reshape(-1)
+    if len(given) > NUM_SHAPE or (xp is np and not np.all(np.abs(given) <= _BETA_RANGE)):
         raise ValueError(
             f"default body: betas are {given}, expected at most {NUM_SHAPE} numbers within ±{_BETA_RANGE:g}; "
             "scale the shape vector down (one is a standard deviation)"
         )
-    return np.pad(given, (0, NUM_SHAPE - len(given)))
+    return xp.pad(given, (0, NUM_SHAPE - len(given)))
 
 
-def _girths(size: Lengths, mass: np.ndarray) -> np.ndarray:
+def _girths(size: Lengths, mass: Any) -> Any:
     """Girths (24,) relative to the model's, from the masses (8,) of de Leva's segments at their lengths.
 
     Head, hands and feet grow with their length alone; what mass they lack is made good on trunk and limbs.
     """
-    model = figure.figure()
+    model, xp = figure.figure(), array_module(size, mass)
     model_mass = figure.MASS * segment_table("neutral", np.zeros(NUM_SHAPE))[:, 0]
-    stretch = np.array([getattr(size, name) / getattr(model.size, name) for name in SEGMENTS])
+    stretch = xp.stack([getattr(size, name) / getattr(model.size, name) for name in SEGMENTS])
     count = np.array([s.sides for s in SEGMENTS.values()])
     stiff = np.array([name in ("head", "hand", "foot") for name in SEGMENTS])
-    lacking = np.sum((count * (mass - model_mass * stretch**3))[stiff])
-    mass = mass * (1.0 + lacking / np.sum((count * mass)[~stiff]))
-    girth = np.ones(NUM_BODIES)
-    for segment, factor in zip(SEGMENTS.values(), np.sqrt(mass / model_mass / stretch), strict=True):
-        for k in map(joint_index, segment.members):
-            girth[[k, MIRROR[k]]] = factor
-    return girth
+    lacking = xp.sum((count * (mass - model_mass * stretch**3))[stiff])
+    mass = mass * (1.0 + lacking / xp.sum((count * mass)[~stiff]))
+    factors = xp.sqrt(mass / model_mass / stretch)
+    members = {m: factor for segment, factor in zip(SEGMENTS.values(), factors, strict=True) for m in segment.members}
+    return proportions.by_segment(xp, {name: f for name, f in members.items() if name != "right_collar"})

@@ -6,14 +6,15 @@ and the second moments of the skin's whole segment to de Leva's. So the pieces a
 piece remains a solid: its inertia is positive definite and obeys the triangle inequality.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from imdy_jax.body import proportions
 from imdy_jax.body.figure import SecondMoments
+from imdy_jax.body.person import array_module
 from imdy_jax.body.proportions import Lengths
-from imdy_jax.skeleton import MIRROR, NUM_BODIES, PARENTS, joint_index
+from imdy_jax.skeleton import MIRROR, PARENTS, joint_index
 
 # de Leva's table 4: mass, % of the body's; centre of mass, % of the length from the first end; radii of gyration about
 # the sagittal, transverse and longitudinal axes, % of the length. Ends: head and neck VERT-CERV, trunk CERV-MIDH, upper
@@ -30,6 +31,9 @@ _DE_LEVA = {
         (4.33, 43.95, 25.1, 24.6, 10.2), (1.37, 44.15, 25.7, 24.5, 12.4),
     ]),
 }  # fmt: skip
+
+
+_MEANS = 16  # convergence is quadratic once the two are alike
 
 
 class Segment(NamedTuple):
@@ -55,74 +59,90 @@ SEGMENTS = {
 }
 
 
-def segment_table(sex: str, betas: np.ndarray) -> np.ndarray:
+def segment_table(sex: str, betas: Any) -> Any:
     """de Leva's figures as fractions (8, 5), rows as in SEGMENTS, masses shifted by the shape vector, sum one."""
-    table = proportions.by_sex(sex, _DE_LEVA) / 100
+    xp, table = array_module(betas), proportions.by_sex(sex, _DE_LEVA) / 100
     trunk, leg = proportions.shape_factors(betas)[-2:]
     arms, legs = leg**-0.5, leg**0.5
-    table[:, 0] *= np.array([1.0, trunk, arms, arms, arms, legs, legs, legs])
-    table[:, 0] /= table[:, 0] @ [s.sides for s in SEGMENTS.values()]
-    return table
+    mass = table[:, 0] * xp.stack([xp.ones_like(leg), trunk, arms, arms, arms, legs, legs, legs])
+    share = mass / xp.sum(mass * np.array([s.sides for s in SEGMENTS.values()]))
+    return xp.concatenate([share[:, None], table[:, 1:]], axis=1)
 
 
-def segment_inertias(
-    size: Lengths, joints: np.ndarray, mass: float, table: np.ndarray, solids: SecondMoments
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def segment_inertias(size: Lengths, joints: Any, mass: Any, table: Any, solids: SecondMoments) -> tuple[Any, Any, Any]:
     """Masses (24,) kg, centres (24, 3) m from the origin and inertias (24, 3, 3) about them, kg·m²."""
-    masses, centres, inertias = np.zeros(NUM_BODIES), np.zeros((NUM_BODIES, 3)), np.zeros((NUM_BODIES, 3, 3))
+    xp = array_module(size, joints, mass, table)
+    members, pieces, wholes = [], [], []
     for (name, segment), row in zip(SEGMENTS.items(), table, strict=True):
         for mirrored in range(segment.sides):
-            members = [joint_index(m) for m in segment.members]
-            members = [MIRROR[k] for k in members] if mirrored else members
-            pieces = SecondMoments(solids.mass[members], solids.centre[members], solids.second[members])
-            first, last = _ends(name, size, joints, members[0])
+            at = [joint_index(m) for m in segment.members]
+            at = [MIRROR[k] for k in at] if mirrored else at
+            own = SecondMoments(*(x[np.array(at, np.int32)] for x in solids))
+            first, last = _ends(xp, name, size, joints, at[0])
             centre = first + row[1] * (last - first)
             if name in ("head", "trunk", "foot"):  # whose ends do not lie on an axis of the segment
-                across = pieces.mass @ pieces.centre / pieces.mass.sum() - centre
-                along = (last - first) / np.linalg.norm(last - first)
-                centre = centre + across - np.dot(across, along) * along
-            second = _second_moments(row[2:] * getattr(size, name), last - first, segment.sagittal)
-            moved = _carry(pieces, mass * row[0], centre, mass * row[0] * second)
-            masses[members], centres[members], inertias[members] = moved
+                across = own.mass @ own.centre / own.mass.sum() - centre
+                along = (last - first) / xp.linalg.norm(last - first)
+                centre = centre + across - xp.dot(across, along) * along
+            second = _second_moments(xp, row[2:] * getattr(size, name), last - first, segment.sagittal)
+            members.extend(at)
+            pieces.append(own)
+            wholes.append(SecondMoments(mass * row[0], centre, mass * row[0] * second))
+    order = np.argsort(members).astype(np.int32)
+    masses, centres, inertias = (x[order] for x in _carry(xp, pieces, wholes))
     return masses, centres, inertias
 
 
-def _ends(name: str, size: Lengths, joints: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _ends(xp: Any, name: str, size: Lengths, joints: Any, k: int) -> tuple[Any, Any]:
     """The two ends, m, of de Leva's segment whose first member is k; a limb's are its joint and the next."""
     neck, hip = joints[joint_index("neck")], joints[joint_index("left_hip")]
     if name == "head":
-        return neck + (0.0, size.head, 0.0), neck
+        return neck + size.head * np.array(_UP), neck
     if name == "trunk":
-        return neck, np.array([0.0, hip[1], neck[2]])
+        return neck, xp.stack([0.0 * hip[0], hip[1], neck[2]])
     if name == "foot":
-        heel = joints[k] + (0.0, 0.0, -proportions.heel(size))
-        return heel, heel + (0.0, 0.0, size.foot)
+        heel = joints[k] - proportions.heel(size) * np.array(_FORWARD)
+        return heel, heel + size.foot * np.array(_FORWARD)
     return joints[k], joints[PARENTS.index(k)]
 
 
-def _second_moments(gyration: np.ndarray, line: np.ndarray, sagittal: tuple[float, float, float]) -> np.ndarray:
+def _second_moments(xp: Any, gyration: Any, line: Any, sagittal: tuple[float, float, float]) -> Any:
     """∫ x xᵀ dm per unit mass (3, 3) from radii of gyration (3,), m: sagittal, transverse, longitudinal axis."""
-    along = line / np.linalg.norm(line)
-    first = np.array(sagittal) - np.dot(sagittal, along) * along
-    first /= np.linalg.norm(first)
-    axes = np.stack([first, np.cross(along, first), along], axis=1)
+    along = line / xp.linalg.norm(line)
+    first = np.array(sagittal) - xp.dot(np.array(sagittal), along) * along
+    first = first / xp.linalg.norm(first)
+    axes = xp.stack([first, xp.cross(along, first), along], axis=1)
     square = gyration**2
-    return axes @ np.diag(square.sum() / 2 - square) @ axes.T
+    return (axes * (square.sum() / 2 - square)[None]) @ axes.T
 
 
-def _carry(pieces: SecondMoments, mass: float, centre: np.ndarray, second: np.ndarray):
-    """Masses, centres and inertias of the pieces after the affine map to a whole of given mass, centre, moments."""
-    scale = mass / pieces.mass.sum()
-    arm = pieces.centre - pieces.mass @ pieces.centre / pieces.mass.sum()
-    whole = scale * (pieces.second.sum(axis=0) + np.einsum("n,ni,nj->ij", pieces.mass, arm, arm))
-    root, inverse = _roots(whole)
-    stretch = inverse @ _roots(root @ second @ root)[0] @ inverse
-    moved = scale * stretch @ pieces.second @ stretch
-    inertia = np.trace(moved, axis1=1, axis2=2)[:, None, None] * np.eye(3) - moved
-    return scale * pieces.mass, centre + arm @ stretch, inertia
+def _carry(xp: Any, pieces: list[SecondMoments], wholes: list[SecondMoments]) -> tuple[Any, Any, Any]:
+    """Masses, centres and inertias of all pieces after the affine maps to wholes of given mass, centre and moments."""
+    scales = [whole.mass / own.mass.sum() for own, whole in zip(pieces, wholes, strict=True)]
+    arms = [own.centre - (own.mass @ own.centre / own.mass.sum())[None] for own in pieces]
+    before = [
+        scale * (own.second.sum(axis=0) + xp.einsum("n,ni,nj->ij", own.mass, arm, arm))
+        for own, scale, arm in zip(pieces, scales, arms, strict=True)
+    ]
+    maps = _stretch(xp, xp.stack(before), xp.stack([whole.second for whole in wholes]))
+    group = np.repeat(np.arange(len(pieces), dtype=np.int32), [len(arm) for arm in arms])
+    scale, stretch, centre = xp.stack(scales)[group], maps[group], xp.stack([whole.centre for whole in wholes])[group]
+    moved = scale[:, None, None] * (stretch @ xp.concatenate([own.second for own in pieces]) @ stretch)
+    inertia = xp.trace(moved, axis1=1, axis2=2)[:, None, None] * np.eye(3)[None] - moved
+    arm = xp.einsum("nij,nj->ni", stretch, xp.concatenate(arms))
+    return scale * xp.concatenate([own.mass for own in pieces]), centre + arm, inertia
 
 
-def _roots(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Square root of a symmetric positive matrix, and its inverse."""
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(values)) @ vectors.T, (vectors / np.sqrt(values)) @ vectors.T
+def _stretch(xp: Any, before: Any, after: Any) -> Any:
+    """The symmetric positive X with X before X = after, of symmetric positive matrices (N, 3, 3).
+
+    It is the geometric mean of before⁻¹ and after, the common limit of their arithmetic and harmonic means, which has
+    a derivative where an eigenvalue occurs twice, too.
+    """
+    size = lambda x: xp.trace(x, axis1=1, axis2=2)[:, None, None]  # noqa: E731
+    a, b = xp.linalg.inv(before), after
+    balance = xp.sqrt(size(b) / size(a))
+    a, b = a * balance, b / balance
+    for _ in range(_MEANS):
+        a, b = (a + b) / 2, 2 * a @ xp.linalg.inv(a + b) @ b
+    return (a + b) / 2

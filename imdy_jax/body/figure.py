@@ -6,17 +6,18 @@ blended by the skinning weights; girths follow from the segments' masses.
 """
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from imdy_jax.body import proportions, surface
 from imdy_jax.body.inertia import segment_inertia
 from imdy_jax.body.markers import marker_sites
+from imdy_jax.body.person import array_module
 from imdy_jax.body.proportions import Lengths
 from imdy_jax.body.skinning import skin_weights
 from imdy_jax.body.surface import Ellipsoid, Loft
-from imdy_jax.skeleton import MIRROR, NUM_BODIES, PARENTS, joint_index
+from imdy_jax.skeleton import MIRROR, NUM_BODIES, joint_index
 
 STATURE, MASS = 1.695, 66.5  # m and kg, of the model
 
@@ -201,55 +202,52 @@ def _fingers(joints: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarra
     return finished
 
 
-def fit(size: Lengths, joints: np.ndarray, girth: np.ndarray) -> tuple[np.ndarray, SecondMoments]:
+def fit(size: Lengths, joints: Any, girth: Any) -> tuple[Any, SecondMoments]:
     """Skin (V, 3), m, and the solids of the segments of a person with given lengths, joints (24, 3) and girths (24,).
 
     Girths are relative to the model's. Head, hands and feet keep their proportions: their girth is not used.
     """
-    model = figure()
-    maps = _segment_maps(model, size, joints, girth)
-    shift = joints - np.einsum("kij,kj->ki", maps, model.joints)
+    model, xp = figure(), array_module(size, joints, girth)
+    maps = _segment_maps(xp, model, size, joints, girth)
+    shift = joints - xp.einsum("kij,kj->ki", maps, model.joints)
     blended = (model.skin @ maps.reshape(NUM_BODIES, 9)).reshape(-1, 3, 3)
-    vertices = np.einsum("vij,vj->vi", blended, model.vertices) + model.skin @ shift
+    vertices = xp.einsum("vij,vj->vi", blended, model.vertices) + model.skin @ shift
     solids = SecondMoments(
-        model.solids.mass * np.linalg.det(maps),
-        np.einsum("kij,kj->ki", maps, model.solids.centre) + shift,
+        model.solids.mass * xp.linalg.det(maps),
+        xp.einsum("kij,kj->ki", maps, model.solids.centre) + shift,
         maps @ model.solids.second @ maps.swapaxes(1, 2),
     )
     return vertices, solids
 
 
-def _segment_maps(model: Figure, size: Lengths, joints: np.ndarray, girth: np.ndarray) -> np.ndarray:
+def _segment_maps(xp: Any, model: Figure, size: Lengths, joints: Any, girth: Any) -> Any:
     """Linear map (24, 3, 3) of each segment about its joint that takes the model's skin to the person's."""
     ratio = Lengths(*(new / old for new, old in zip(size, model.size, strict=True)))
     crown = model.vertices[:, 1].max() - model.joints[joint_index("head"), 1]
     head = (joints[joint_index("neck"), 1] + size.head - joints[joint_index("head"), 1]) / crown
     trunk = girth[joint_index("pelvis")]
     scales = {
-        "pelvis": (np.sqrt(trunk * ratio.hip), ratio.trunk, trunk),
+        "pelvis": (xp.sqrt(trunk * ratio.hip), ratio.trunk, trunk),
         "spine1": (trunk, ratio.trunk, trunk),
         "spine2": (trunk, ratio.trunk, trunk),
-        "spine3": (np.sqrt(trunk * ratio.shoulder), ratio.trunk, trunk),
-        "left_collar": (np.sqrt(trunk * ratio.shoulder), ratio.trunk, trunk),
-        "neck": (np.sqrt(head * trunk), ratio.head, np.sqrt(head * trunk)),
+        "spine3": (xp.sqrt(trunk * ratio.shoulder), ratio.trunk, trunk),
+        "left_collar": (xp.sqrt(trunk * ratio.shoulder), ratio.trunk, trunk),
+        "neck": (xp.sqrt(head * trunk), ratio.head, xp.sqrt(head * trunk)),
         "head": (head, head, head),
         "left_ankle": (ratio.foot, ratio.ankle_height, ratio.foot),
         "left_foot": (ratio.foot, ratio.ankle_height, ratio.foot),
         "left_wrist": (ratio.hand, ratio.hand, ratio.hand),
         "left_hand": (ratio.hand, ratio.hand, ratio.hand),
     }
-    maps = np.zeros((NUM_BODIES, 3, 3))
-    for name, scale in scales.items():
-        maps[joint_index(name)] = maps[MIRROR[joint_index(name)]] = np.diag(scale)
-    for child, length in (
-        ("knee", ratio.thigh),
-        ("ankle", ratio.shank),
-        ("elbow", ratio.upper_arm),
-        ("wrist", ratio.forearm),
+    maps = {name: xp.diag(xp.stack(scale)) for name, scale in scales.items()}
+    for name, child, length in (
+        ("left_hip", "left_knee", ratio.thigh),
+        ("left_knee", "left_ankle", ratio.shank),
+        ("left_shoulder", "left_elbow", ratio.upper_arm),
+        ("left_elbow", "left_wrist", ratio.forearm),
     ):
-        for side in ("left", "right"):
-            k = joint_index(f"{side}_{child}")
-            bone = model.joints[k] - model.joints[PARENTS[k]]
-            along = np.outer(bone, bone) / np.dot(bone, bone)
-            maps[PARENTS[k]] = girth[PARENTS[k]] * (np.eye(3) - along) + length * along
-    return maps
+        bone = model.joints[joint_index(child)] - model.joints[joint_index(name)]
+        along = np.outer(bone, bone) / np.dot(bone, bone)
+        maps[name] = girth[joint_index(name)] * (np.eye(3) - along) + length * along
+    flip = np.array([-1.0, 1.0, 1.0])
+    return proportions.by_segment(xp, maps, lambda m: m * np.outer(flip, flip))

@@ -12,10 +12,12 @@ A segment is what lies beyond its joint less what lies beyond its children's. Th
 the integral over the closed mesh, exactly, whatever the weights.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
+from imdy_jax.body.person import array_module
 from imdy_jax.skeleton import JOINT_NAMES, PARENTS
 from imdy_jax.tree import build_tree
 
@@ -27,64 +29,66 @@ DENSITY = 1010.0
 class SegmentInertia(NamedTuple):
     """Inertial parameters of each segment, in rest axes."""
 
-    mass: np.ndarray  # (B,) kg
-    com: np.ndarray  # (B, 3) m, centre of mass from the segment's joint
-    inertia: np.ndarray  # (B, 3, 3) kg·m² about the centre of mass
+    mass: Any  # (B,) kg
+    com: Any  # (B, 3) m, centre of mass from the segment's joint
+    inertia: Any  # (B, 3, 3) kg·m² about the centre of mass
 
 
 def segment_inertia(
-    vertices: np.ndarray,
+    vertices: Any,
     faces: np.ndarray,
     skin: np.ndarray,
-    joints: np.ndarray,
-    mass: float | None = None,
+    joints: Any,
+    mass: float | jax.Array | None = None,
     parents: tuple[int, ...] = PARENTS,
 ) -> SegmentInertia:
     """Inertial parameters of the segments of a skinned closed mesh of uniform density, in float64.
 
     vertices (V, 3) m; faces (F, 3) counter-clockwise seen from outside; skin (V, B), rows sum to 1; joints (B, 3) m;
-    mass is the subject's total in kg, or None for DENSITY times the volume. Raises ValueError where the surface is
+    mass is the subject's total in kg, or None for DENSITY times the volume. Under a trace vertices, joints and mass
+    may be JAX's, in their own precision, and nothing but the faces is checked. Raises ValueError where the surface is
     open or inside out, or where a segment's weights leave it no solid of its own.
     """
-    vertices, joints = np.asarray(vertices, np.float64), np.asarray(joints, np.float64)
+    xp = array_module(vertices, joints, mass)
+    if xp is np:
+        vertices, joints = np.asarray(vertices, np.float64), np.asarray(joints, np.float64)
+    faces = np.asarray(faces)
     _check_closed(faces)
     weights = np.asarray(skin, np.float64)
     beyond = weights / weights.sum(axis=1, keepdims=True) @ build_tree(parents).ancestors
     share = beyond[faces].mean(axis=1)
-    moments = np.stack([_moments(vertices, faces, share[:, k], joints[k]) for k in range(len(parents))])
-    own = moments.copy()
-    for k, parent in enumerate(parents[1:], start=1):
-        own[parent] -= moments[k]
+    moments = xp.stack([_moments(xp, vertices, faces, share[:, k], joints[k]) for k in range(len(parents))])
+    children = np.array([[float(parent == k) for parent in parents] for k in range(len(parents))])
+    own = moments - xp.tensordot(xp.asarray(children, moments.dtype), moments, axes=1)
     volume = moments[0, 3, 3]
-    if volume <= 0.0:
+    if xp is np and volume <= 0.0:
         raise ValueError(f"body surface: encloses {volume:.3g} m³; its faces must turn counter-clockwise from outside")
     density = DENSITY if mass is None else mass / volume
-    return _inertia_from_moments(density * own, joints)
+    return _inertia_from_moments(xp, density * own, joints)
 
 
-def _moments(vertices: np.ndarray, faces: np.ndarray, share: np.ndarray, apex: np.ndarray) -> np.ndarray:
+def _moments(xp: Any, vertices: Any, faces: np.ndarray, share: np.ndarray, apex: Any) -> Any:
     """Integral of x̃ x̃ᵀ, x̃ = (x, 1), about the world origin over the weighted tetrahedra (apex, face): (4, 4)."""
     touched = share != 0.0
-    corners = vertices[faces[touched]] - apex
+    corners = vertices[faces[touched].astype(np.int32)] - apex[None, None]
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
-    volume = share[touched] * np.einsum("fi,fi->f", a, np.cross(b, c)) / 6.0
+    volume = xp.asarray(share[touched], corners.dtype) * xp.einsum("fi,fi->f", a, xp.cross(b, c)) / 6.0
     total = a + b + c
-    points = np.stack([a, b, c, total], axis=1).reshape(-1, 3)
-    second = (np.repeat(volume, 4)[:, None] * points).T @ points / 20.0
+    points = xp.stack([a, b, c, total], axis=1).reshape(-1, 3)
+    second = (xp.repeat(volume, 4)[:, None] * points).T @ points / 20.0
     first = volume @ total / 4.0
-    local = np.block([[second, first[:, None]], [first[None], np.sum(volume)]])
-    shift = np.eye(4)
-    shift[:3, 3] = apex
+    local = xp.block([[second, first[:, None]], [first[None], xp.sum(volume)]])
+    shift = xp.block([[np.eye(3), apex[:, None]], [np.eye(4)[3:]]])
     return shift @ local @ shift.T
 
 
-def _inertia_from_moments(moments: np.ndarray, joints: np.ndarray) -> SegmentInertia:
+def _inertia_from_moments(xp: Any, moments: Any, joints: Any) -> SegmentInertia:
     mass = moments[:, 3, 3]
-    centre = moments[:, :3, 3] / np.where(mass > 0.0, mass, np.inf)[:, None]
+    centre = moments[:, :3, 3] / xp.where(mass > 0.0, mass, np.inf)[:, None]
     second = moments[:, :3, :3] - mass[:, None, None] * centre[:, :, None] * centre[:, None, :]
     second = (second + second.swapaxes(1, 2)) / 2.0
     # Second moments of a solid are positive definite; then its inertia is too, and obeys the triangle inequality.
-    solid = (mass > 0.0) & (np.linalg.eigvalsh(second)[:, 0] > 0.0)
+    solid = (mass > 0.0) & (np.linalg.eigvalsh(second)[:, 0] > 0.0) if xp is np else np.ones(len(joints), bool)
     if not solid.all():
         k = int(np.argmin(solid))
         name = JOINT_NAMES[k] if len(joints) == len(JOINT_NAMES) else str(k)
@@ -92,8 +96,8 @@ def _inertia_from_moments(moments: np.ndarray, joints: np.ndarray) -> SegmentIne
             f"body surface: segment {name} is no solid of its own (mass {mass[k]:.3g} kg); check the skinning weights "
             "and the joint regressor of the model file, or use a less extreme shape"
         )
-    trace = np.trace(second, axis1=1, axis2=2)
-    return SegmentInertia(mass, centre - joints, trace[:, None, None] * np.eye(3) - second)
+    trace = xp.trace(second, axis1=1, axis2=2)
+    return SegmentInertia(mass, centre - joints, trace[:, None, None] * np.eye(3)[None] - second)
 
 
 def _check_closed(faces: np.ndarray) -> None:

@@ -1,7 +1,10 @@
 """Body: one person in the rest pose, whichever source the numbers come from."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from imdy_jax import rotation
@@ -42,6 +45,17 @@ def skin_points(
 
     joints (24, 3) rest; R_world (24, 4) segment quaternions and p_world (24, 3) joint positions in the world.
     """
-    local = points[:, None, :] - joints[None]
-    posed = rotation.rotate(R_world[None], local) + p_world[None]
-    return jnp.einsum("pk,pkx->px", weights, posed, precision=jax.lax.Precision.HIGHEST)
+    # The motions of the segments are blended and not the points that each would move: a few numbers per point.
+    origin = p_world - rotation.rotate(R_world, joints)
+    motions = jnp.concatenate([rotation.to_matrix(R_world), origin[:, :, None]], axis=-1).reshape(-1, 12)
+    blended = jnp.matmul(weights, motions, precision=jax.lax.Precision.HIGHEST).reshape(-1, 3, 4)
+    return jnp.sum(blended[:, :, :3] * points[:, None, :], axis=-1) + blended[:, :, 3]
+
+
+def array_module(*trees: Any) -> Any:
+    """jax.numpy where a leaf is being traced, else NumPy.
+
+    Bodies are made on the host, in float64 and without compiling; by the same code within JAX, so that whatever is
+    computed from a body can be differentiated by its shape.
+    """
+    return jnp if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees)) else np

@@ -7,10 +7,11 @@ people lying down; in a vertical chain from sole to vertex they miss the stature
 on legs, trunk and head makes good.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from imdy_jax.body.person import array_module
 from imdy_jax.skeleton import MIRROR, NUM_BODIES, joint_index
 
 SEXES = ("female", "male", "neutral")
@@ -21,6 +22,7 @@ _DE_LEVA_LENGTH = {
     "female": (1.735, 0.2437, 0.6148, 0.4979, 0.2751, 0.2643, 0.0780, 0.3685, 0.4386),
     "male": (1.741, 0.2429, 0.6033, 0.5155, 0.2817, 0.2689, 0.0862, 0.4222, 0.4403),
 }
+_IN_CHAIN = np.array([True, True, True, False, False, False, True, True])
 # ANSUR II means over the mean stature (Gordon et al. 2014; 1,986 women of 1628.5 mm, 4,082 men of 1756.2 mm).
 _ACROMION = {"female": 0.1122, "male": 0.1184}  # half the biacromial breadth, 365.3 and 415.7 mm
 _FOOT = {"female": 0.1512, "male": 0.1544}  # foot length, 246.2 and 271.2 mm
@@ -62,54 +64,57 @@ NUM_SHAPE = len(SHAPE)
 
 
 class Lengths(NamedTuple):
-    """The lengths of a person that place the joints, m."""
+    """The lengths of a person that place the joints, m: numbers, or traced ones."""
 
-    stature: float
-    head: float  # vertex to neck joint
-    trunk: float  # neck joint to the line between the hips
-    shoulder_height: float  # above the line between the hips
-    upper_arm: float
-    forearm: float
-    hand: float  # wrist to third knuckle
-    thigh: float
-    shank: float
-    foot: float  # heel to toe tip
-    shoulder: float  # midline to shoulder joint
-    hip: float  # midline to hip joint
-    ankle_height: float  # above the sole
+    stature: Any
+    head: Any  # vertex to neck joint
+    trunk: Any  # neck joint to the line between the hips
+    shoulder_height: Any  # above the line between the hips
+    upper_arm: Any
+    forearm: Any
+    hand: Any  # wrist to third knuckle
+    thigh: Any
+    shank: Any
+    foot: Any  # heel to toe tip
+    shoulder: Any  # midline to shoulder joint
+    hip: Any  # midline to hip joint
+    ankle_height: Any  # above the sole
 
 
-def shape_factors(betas: np.ndarray) -> np.ndarray:
+def shape_factors(betas: Any) -> Any:
     """Factors (NUM_SHAPE,) of the shape vector; exactly 1 at zero."""
-    return np.exp(np.asarray(betas, float) * np.array([spread for _, spread in SHAPE]))
+    return array_module(betas).exp(betas * np.array([spread for _, spread in SHAPE]))
 
 
-def lengths(sex: str, stature: float, betas: np.ndarray) -> Lengths:
+def lengths(sex: str, stature: Any, betas: Any) -> Lengths:
     """Lengths of a person, m, whose vertical chain adds up to the stature exactly."""
+    xp = array_module(stature, betas)
     leg, thigh, arm, upper_arm, shoulder, hip, head, extremity, _, _ = shape_factors(betas)
     fraction = by_sex(sex, {s: np.array(row[1:]) / row[0] for s, row in _DE_LEVA_LENGTH.items()})
     factor = [head, 1.0, 1.0, arm * upper_arm**0.5, arm * upper_arm**-0.5, extremity]
     factor += [leg * thigh**0.5, leg * thigh**-0.5]
-    along = stature * fraction * np.array(factor)
+    along = stature * fraction * xp.stack([xp.asarray(f) for f in factor])
     ankle_height = _ANKLE_HEIGHT * stature
     chain = along[0] + along[1] - along[6] * _direction("left_knee")[1] - along[7] * _direction("left_ankle")[1]
-    along[[0, 1, 2, 6, 7]] *= (stature - ankle_height) / chain
+    along = xp.where(_IN_CHAIN, along * (stature - ankle_height) / chain, along)
     foot = by_sex(sex, _FOOT) * stature * extremity
     breadth = (by_sex(sex, _ACROMION) - _HUMERAL_HEAD) * stature * shoulder
-    return Lengths(*map(float, (stature, *along, foot, breadth, _HIP * stature * hip, ankle_height)))
+    places = (stature, *along, foot, breadth, _HIP * stature * hip, ankle_height)
+    return Lengths(*places)
 
 
-def joint_positions(size: Lengths) -> np.ndarray:
+def joint_positions(size: Lengths) -> Any:
     """Rest positions (24, 3), m, pelvis joint at the origin, T-pose, x left, y up, z forward."""
+    xp = array_module(size)
     trunk, head = size.trunk / _SMPL_TRUNK, size.head / _SMPL_HEAD
     at = {"pelvis": np.zeros(3)}
     for child, parent in (("spine1", "pelvis"), ("spine2", "spine1"), ("spine3", "spine2"), ("neck", "spine3")):
         at[child] = at[parent] + trunk * np.array(_SMPL_OFFSET[child])
     at["head"] = at["neck"] + head * np.array(_SMPL_OFFSET["head"])
-    at["left_hip"] = np.array([size.hip, *trunk * np.array(_SMPL_OFFSET["left_hip"][1:])])
+    at["left_hip"] = xp.stack([size.hip, *trunk * np.array(_SMPL_OFFSET["left_hip"][1:])])
     collar, beyond = np.array(_SMPL_OFFSET["left_collar"]), np.array(_SMPL_OFFSET["left_shoulder"])
-    reach = np.array([size.shoulder, at["left_hip"][1] + size.shoulder_height - at["spine3"][1], 0.0])
-    reach[2] = trunk * (collar + beyond)[2]
+    height = at["left_hip"][1] + size.shoulder_height - at["spine3"][1]
+    reach = xp.stack([size.shoulder, height, trunk * (collar + beyond)[2]])
     at["left_collar"] = at["spine3"] + reach * collar / (collar + beyond)
     at["left_shoulder"] = at["spine3"] + reach
     for child, parent, length in (
@@ -121,16 +126,17 @@ def joint_positions(size: Lengths) -> np.ndarray:
     ):
         at[child] = at[parent] + length * _direction(child)
     forward = (_BALL - _ANKLE) * size.foot
-    at["left_foot"] = at["left_ankle"] + np.array([0.15 * forward, (_BALL_HEIGHT - 1) * size.ankle_height, forward])
-    joints = np.zeros((NUM_BODIES, 3))
-    for name, place in at.items():
-        k = joint_index(name)
-        joints[MIRROR[k]] = place * (-1, 1, 1)
-        joints[k] = place
-    return joints
+    at["left_foot"] = at["left_ankle"] + xp.stack([0.15 * forward, (_BALL_HEIGHT - 1) * size.ankle_height, forward])
+    return by_segment(xp, at, lambda place: place * np.array([-1, 1, 1]))
 
 
-def heel(size: Lengths) -> float:
+def by_segment(xp: Any, given: dict[str, Any], mirrored: Any = lambda x: x) -> Any:
+    """Values of the segments (24, ...) from those of the midline and the left side; `mirrored` makes the right's."""
+    left = {joint_index(name): value for name, value in given.items()}
+    return xp.stack([left[k] if k in left else mirrored(left[MIRROR[k]]) for k in range(NUM_BODIES)])
+
+
+def heel(size: Lengths) -> Any:
     """Distance of the heel behind the ankle joint, m."""
     return _ANKLE * size.foot
 

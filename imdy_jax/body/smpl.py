@@ -14,7 +14,7 @@ from flax import struct
 from imdy_jax import rotation
 from imdy_jax.body.inertia import segment_inertia
 from imdy_jax.body.markers import marker_vertices
-from imdy_jax.body.person import Body, skin_points
+from imdy_jax.body.person import Body, array_module, skin_points
 from imdy_jax.body.smpl_file import find_model, read_model
 from imdy_jax.skeleton import PARENTS
 from imdy_jax.tree import ancestor_sum, build_tree, descend
@@ -84,27 +84,29 @@ def posed(
     return skin_points(vertices, model.weights, joints, R_world, p_world), p_world
 
 
+@jax.default_matmul_precision("highest")  # on GPUs the default would round to TF32
 def smpl_body(
     model: SmplModel | str | os.PathLike | None = None,
     sex: str = "neutral",
-    betas: np.ndarray | None = None,
-    mass: float | None = None,
+    betas: np.ndarray | jax.Array | None = None,
+    mass: float | jax.Array | None = None,
 ) -> Body:
     """The Body of an SMPL shape: joints and surface of the model, segment inertias from the surface (inertia.py).
 
     model: a loaded model, or a path for load_model. betas (b,), zeros by default; more than the model has must be
-    zero. mass: the subject's, kg; by default density times volume. Raises SmplFileError for a wrong file, ValueError
-    for betas that the model cannot take.
+    zero. mass: the subject's, kg; by default density times volume. Under jit and grad the body of a loaded model is a
+    differentiable function of betas and mass. Raises SmplFileError for a wrong file, ValueError for betas that the
+    model cannot take.
     """
     model = model if isinstance(model, SmplModel) else load_model(model, sex)
     if model.sex != sex:
         raise ValueError(f"{model.source}: is the {model.sex} model, asked for {sex}")
-    if mass is not None and not mass > 0.0:
+    if mass is not None and not isinstance(mass, jax.core.Tracer) and not mass > 0.0:
         raise ValueError(f"mass: found {mass} kg, expected a positive number")
     shape = jnp.asarray(_fit_betas(model, np.zeros(0) if betas is None else betas), model.template.dtype)
     vertices, joints = jax.jit(shaped)(model, shape)
-    skin = np.asarray(model.weights)
-    inertia = segment_inertia(np.asarray(vertices), np.asarray(model.faces), skin, np.asarray(joints), mass)
+    skin, xp = np.asarray(model.weights), array_module(shape, mass)
+    inertia = segment_inertia(xp.asarray(vertices), np.asarray(model.faces), skin, xp.asarray(joints), mass)
     # On the template, so that a marker is the same vertex whatever the shape.
     template = np.asarray(model.template)
     at = marker_vertices(np.asarray(model.joint_regressor) @ template, template, skin)
@@ -124,8 +126,11 @@ def smpl_body(
     )
 
 
-def _fit_betas(model: SmplModel, betas: np.ndarray) -> np.ndarray:
-    betas, count = np.asarray(betas, np.float64), model.shape_dirs.shape[-1]
+def _fit_betas(model: SmplModel, betas: np.ndarray | jax.Array) -> np.ndarray | jax.Array:
+    count = model.shape_dirs.shape[-1]
+    if isinstance(betas, jax.core.Tracer) and len(betas) <= count:
+        return jnp.pad(betas, (0, count - len(betas)))
+    betas = np.asarray(betas, np.float64)
     if betas.ndim != 1 or not np.isfinite(betas).all():
         raise ValueError(f"betas: found shape {betas.shape}, expected one vector of finite numbers")
     if np.any(betas[count:] != 0.0):

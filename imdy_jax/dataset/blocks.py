@@ -1,6 +1,5 @@
 """Frame-by-frame computation in float64, in blocks of one fixed size, so that every length runs the same program."""
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -9,14 +8,12 @@ import numpy as np
 
 BLOCK = 32  # frames per call: enough to vectorise, small enough for the caches and for short sequences
 
-# XLA's CPU client can deadlock where two threads run programs that factorise matrices (seen with jaxlib 0.10.2).
-_ONE_PROGRAM = threading.Lock()
-
 
 def map_frames(function: Callable[..., Any], constants: Any, frames: Any) -> Any:
     """function(constants, frame) over the leading axis of `frames`, in float64, as a tree of NumPy arrays.
 
-    Computed on the CPU: accelerators lack float64 or are slow at it.
+    Computed on the CPU: accelerators lack float64 or are slow at it. Threads may call it side by side, as long as
+    function calls nothing of LAPACK: from two threads, factorisations hang XLA's CPU client (jaxlib 0.10.2).
 
     Args:
       function: jitted, and vmapped over the leading axis of its second argument.
@@ -26,7 +23,7 @@ def map_frames(function: Callable[..., Any], constants: Any, frames: Any) -> Any
     count = len(jax.tree.leaves(frames)[0])
     padding = -count % BLOCK
     padded = jax.tree.map(lambda x: np.concatenate([_double(x), np.repeat(_double(x[-1:]), padding, axis=0)]), frames)
-    with _ONE_PROGRAM, jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
+    with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
         constants = jax.tree.map(_double, constants)
         blocks = [
             jax.device_get(function(constants, jax.tree.map(lambda x, i=start: x[i : i + BLOCK], padded)))

@@ -17,9 +17,11 @@ from imdy_jax.dataset.residuals import ControlStep, World, step_residuals
 from imdy_jax.dataset.schema import SEQUENCE_FIELDS, SUBJECT_FIELDS, DatasetError, check_arrays
 from imdy_jax.dataset.store import Dataset, known_attributes, read_record, sequence_ids
 from imdy_jax.dataset.zarr_io import exists, read_attributes, write_attributes
+from imdy_jax.skeleton import GROUPS
 
-CERTIFICATE_VERSION = 1  # raise it when a check or a limit changes: older certificates are then renewed
+CERTIFICATE_VERSION = 2  # raise it when a check or a limit changes: older certificates are then renewed
 _TINY = 1e-30
+_GROUPS = {name: np.flatnonzero(np.array(GROUPS[1:]) == name) for name in dict.fromkeys(GROUPS[1:])}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Certificate:
     weight: float  # N, by which forces are divided
     height: float  # m, by which lengths, and with the weight moments, are divided
     clipped_share: float  # of joints and substeps, net torque beyond the effort limit
+    clipped_groups: dict[str, float]  # the same for each group of joints (skeleton.GROUPS)
     figures: dict[str, Figure]
     faults: tuple[str, ...]
 
@@ -61,6 +64,7 @@ def certify(record: Record) -> Certificate:
         weight=measures["force"],
         height=measures["length"],
         clipped_share=float(np.mean(record.clipped)),
+        clipped_groups={name: float(np.mean(record.clipped[..., joints])) for name, joints in _GROUPS.items()},
         figures=figures,
         faults=(*excesses(figures), *_flag_faults(record)),
     )
@@ -154,7 +158,7 @@ def _from_attributes(attributes: dict[str, Any]) -> Certificate:
 
 
 def _blank(name: str, digest: str | None, precision: str, duration: float) -> Certificate:
-    return Certificate(CERTIFICATE_VERSION, name, digest, precision, duration, 0.0, 0.0, 0.0, {}, ())
+    return Certificate(CERTIFICATE_VERSION, name, digest, precision, duration, 0.0, 0.0, 0.0, {}, {}, ())
 
 
 def _physics(record: Record, height: float) -> dict[str, np.ndarray]:

@@ -1,27 +1,58 @@
 """Collecting: a trained policy plays clips and every substep of it becomes a Rollout."""
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from imdy_jax.dynamics.kinematics import forward_kinematics
 from imdy_jax.humanoid import Humanoid
 from imdy_jax.imitation.environment import Environment, Transition
-from imdy_jax.imitation.evaluate import ClipScore, Player, make_player, play, score
+from imdy_jax.imitation.evaluate import ClipScore, Player, frames_followed, make_player, score
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.rollout import Rollout
+from imdy_jax.skeleton import NUM_Q
+
+_CHUNK = 10  # control steps between two looks at who is done; an environment idles for half of them on average
 
 
-def make_recorder(trained: Trained, env: Environment) -> Player:
-    """Compiled recording; env records wrenches and lets episodes run on (envs.world.playing_env)."""
-    return make_player(trained, env, lambda transition: transition)
+class Recorder(NamedTuple):
+    """Compiled playing, compiled restarting of some of the environments, and who is in them."""
+
+    player: Player
+    start: tuple[Any, jax.Array]  # some state and observation
+    restart: Callable[..., tuple[Any, jax.Array]]
+    humanoids: list[Humanoid]  # in NumPy
+
+
+class _Take(NamedTuple):
+    """A clip that an environment is playing."""
+
+    row: int
+    steps: int  # of the whole clip
+    parts: list[Transition]  # what has been played of it, leaves (T, ...)
+
+
+def make_recorder(trained: Trained, env: Environment, humanoids: Humanoid) -> Recorder:
+    """Compiled recording; env records wrenches and lets episodes run on (envs.world.playing_env).
+
+    humanoids: the subject in each environment, leaves (N, ...).
+    """
+    nobody, nowhere = jnp.zeros(env.num_envs, bool), jnp.zeros(env.num_envs, int)
+    start = env.start(nowhere, nowhere, jax.random.PRNGKey(0))
+    restart = jax.jit(env.restart).lower(*start, nobody, nowhere, nowhere).compile()
+    people = [jax.tree.map(lambda x, i=i: np.asarray(x[i]), humanoids) for i in range(env.num_envs)]
+    _joints(people[0], np.zeros(NUM_Q, people[0].mass.dtype))
+    return Recorder(make_player(trained, env, lambda transition: transition, _CHUNK), start, restart, people)
 
 
 def collect(
-    recorder: Player,
-    humanoids: Humanoid,
-    seats: list[list[int]],
+    recorder: Recorder,
+    subjects: Sequence[int],
+    queues: Mapping[int, Sequence[int]],
     lengths: np.ndarray,
     advance: Callable[[float], None] = lambda steps: None,
 ) -> Iterator[tuple[int, Rollout, ClipScore]]:
@@ -29,40 +60,65 @@ def collect(
 
     Args:
       recorder: of make_recorder.
-      humanoids: the subject in each environment, leaves (N, ...).
-      seats: for each environment, the rows of the reference table that it plays, one after the other.
+      subjects: number of the subject in each environment (N,).
+      queues: for each subject, the rows of the reference table that it plays; whichever of its environments is free
+        takes the next one.
       lengths: frames of each row of the table.
       advance: told the number of control steps of each clip as it is finished.
 
-    A clip that is lost on the way is cut at the frame where it fails.
+    A clip that is lost on the way ends there, and is cut at the frame where it fails.
     """
-    for turn in range(max(len(own) for own in seats)):
-        rows = np.array([own[min(turn, len(own) - 1)] for own in seats])
-        fresh = [i for i, own in enumerate(seats) if turn < len(own)]
-        steps = int(lengths[rows[fresh]].max()) - 1
-        kept = play(recorder, rows, np.zeros(len(rows), int), steps)
-        for i in fresh:
-            whole = slice(lengths[rows[i]] - 1)
-            own = jax.tree.map(lambda x, i=i, whole=whole: x[whole, i], kept)
-            judged = score(own.position, own.reference)
-            cut = jax.tree.map(lambda x, n=judged.frames: x[:n], own)
-            yield int(rows[i]), _rollout(cut, jax.tree.map(lambda x, i=i: x[i], humanoids)), judged
-            advance(float(lengths[rows[i]] - 1))
+    waiting = {subject: deque(rows) for subject, rows in queues.items()}
+    takes: list[_Take | None] = [None] * len(subjects)
+    rows = np.zeros(len(subjects), int)
+    carry = recorder.start
+    while True:
+        fresh = np.zeros(len(subjects), bool)
+        for i, subject in enumerate(subjects):
+            if takes[i] is None and waiting[subject]:
+                rows[i], fresh[i] = waiting[subject].popleft(), True
+                takes[i] = _Take(int(rows[i]), int(lengths[rows[i]]) - 1, [])
+        if not any(takes):
+            return
+        if fresh.any():
+            carry = recorder.restart(*carry, jnp.asarray(fresh), jnp.asarray(rows), jnp.zeros_like(rows))
+        carry, kept = recorder.player.chunk(carry)
+        kept = jax.tree.map(np.asarray, kept)
+        for i, take in enumerate(takes):
+            if take is not None and _extend(take, jax.tree.map(lambda x, i=i: x[:, i], kept)):
+                takes[i] = None
+                yield take.row, *_finish(take, recorder.humanoids[i])
+                advance(take.steps)
 
 
-def _rollout(played: Transition, humanoid: Humanoid) -> Rollout:
-    """One environment's transitions, leaves (T, ...), as a Rollout; it starts on the reference."""
-    after = lambda first, rest: np.concatenate([first[:1], rest])  # noqa: E731
-    start = np.asarray(forward_kinematics(humanoid, played.q[0]).position)[None]
-    substeps = played.substeps
-    return Rollout(
-        q=after(played.q, played.next_q),
-        v=after(played.v, played.next_v),
-        target=played.target,
+def _extend(take: _Take, part: Transition) -> bool:
+    """Add the next steps to a take; whether that was its end, or its failure."""
+    left = take.steps - sum(len(earlier.q) for earlier in take.parts)
+    part = jax.tree.map(lambda x: x[:left], part)
+    take.parts.append(part)
+    return len(part.q) == left or frames_followed(part.position, part.reference) < len(part.q)
+
+
+def _finish(take: _Take, humanoid: Humanoid) -> tuple[Rollout, ClipScore]:
+    """The rollout of a take up to where it fails, and its score; it starts on the reference."""
+    played = jax.tree.map(lambda *parts: np.concatenate(parts), *take.parts)
+    judged = score(played.position, played.reference)
+    kept = jax.tree.map(lambda x: x[: judged.frames], played)
+    substeps = kept.substeps
+    rollout = Rollout(
+        q=np.concatenate([played.q[:1], kept.next_q]),
+        v=np.concatenate([played.v[:1], kept.next_v]),
+        target=kept.target,
         substep_v=substeps.v,
         torque=substeps.torque,
         wrench=substeps.wrench,
         clipped=substeps.clipped,
         converged=substeps.converged,
-        reference=np.concatenate([start, played.reference]),
+        reference=np.concatenate([np.asarray(_joints(humanoid, played.q[0]))[None], kept.reference]),
     )
+    return rollout, judged
+
+
+@jax.jit
+def _joints(humanoid: Humanoid, q: jax.Array) -> jax.Array:
+    return forward_kinematics(humanoid, q).position

@@ -32,12 +32,20 @@ def summarize(dataset: Dataset) -> Table:
         ("imitation succeeded", share([a for a in attributes if a["success"]]), "% of sequences"),
         ("imitation error", _mean([a["position_error_mm"] for a in attributes]), "mm, mean over sequences"),
         ("clipped torques", _mean([100 * a["clipped_share"] for a in attributes]), "% of joints and substeps"),
+        *_clipped_groups(known),
         ("size", size / 1e6, "MB"),
         ("size per hour", size / 1e6 * _HOUR / seconds if seconds else None, "MB/h of motion"),
     ]
     failing = [f"failed: {c.sequence}: {c.faults[0]}" for c in known if not c.passed]
     more = [f"failed: {len(failing) - _LISTED} more"] if len(failing) > _LISTED else []
     return Table("Dataset", ("", "value", "unit"), tuple(rows), (*failing[:_LISTED], *more))
+
+
+def _clipped_groups(certificates: list[Certificate]) -> list[tuple]:
+    """Where the clipped torques are."""
+    found = [c.clipped_groups for c in certificates if c.clipped_groups]
+    names = found[0] if found else ()
+    return [(f"– {name}", _mean([100 * groups[name] for groups in found]), "% of these joints") for name in names]
 
 
 def residual_table(certificates: list[Certificate]) -> Table:
@@ -55,10 +63,6 @@ def residual_table(certificates: list[Certificate]) -> Table:
             rows.append((precision, name, median, figure.worst, limit, SCALES[check.scale], where))
     columns = ("precision", "residual", "median", "worst", "limit", "in units of", "worst in")
     return Table("Certificate", columns, tuple(rows), ("What each residual means: docs/dataset.md",))
-
-
-def _meanings(judged: list[Certificate]) -> tuple[str, ...]:
-    return tuple(f"{name}: {check.meaning}" for name, check in CHECKS.items()) if judged else ()
 
 
 def _mean(values: list[float]) -> float | None:

@@ -27,6 +27,8 @@ from imdy_jax.dynamics.newton_euler import inverse_dynamics
 from imdy_jax.humanoid import Humanoid
 from imdy_jax.skeleton import NUM_JOINTS
 
+_LEAD = 2.5  # rad: the furthest that the controller leads a spring ahead of a moving joint
+
 
 class ControlStep(NamedTuple):
     """One control step as it was recorded, and the frame after it."""
@@ -105,17 +107,27 @@ def _replay_force(humanoid: Humanoid, found: tuple, recorded: tuple, duration: j
 
 
 def _actuation(humanoid: Humanoid, h: jax.Array, record: ControlStep, q: jax.Array, a: jax.Array) -> jax.Array:
-    """Torques (S, 23, 3) of the stable PD controller, whose target is drawn in to the effort limit when it is set."""
+    """Torques (S, 23, 3) of the stable PD controller."""
     joints = q[:, 7:].reshape(-1, NUM_JOINTS, 4)
+    held = _held_target(humanoid, joints[0], record.v[6:].reshape(NUM_JOINTS, 3), record.target)
     kp = humanoid.stiffness[:, None]
-    error = rotation.between(joints[0], record.target)
-    asked = kp * jnp.linalg.norm(error, axis=-1, keepdims=True)
-    limit = humanoid.effort[:, None]
-    held = rotation.multiply(joints[0], rotation.exp(error * limit / jnp.maximum(asked, limit)))
     spring = kp * rotation.between(joints, held[None])
     spin = record.substep_v[:, 6:].reshape(-1, NUM_JOINTS, 3)
     rotor = humanoid.armature[:, None] * a[:, 6:].reshape(-1, NUM_JOINTS, 3)
     return spring - (humanoid.damping[:, None] + h * kp) * spin - rotor
+
+
+def _held_target(humanoid: Humanoid, joints: jax.Array, spin: jax.Array, target: jax.Array) -> jax.Array:
+    """Target (23, 4) as the controller draws it in when it is set, with the joints at (23, 4) turning at spin (23, 3).
+
+    Spring and damper together ask for no more than the effort limit: |kp·log(joint⁻¹∘target) − kd·spin| ≤ effort.
+    """
+    error = rotation.between(joints, target)
+    lead = (humanoid.damping / humanoid.stiffness)[:, None] * spin
+    lead = lead * _LEAD / jnp.maximum(_length(lead), _LEAD)[:, None]
+    asked = humanoid.stiffness * _length(error - lead)
+    share = humanoid.effort / jnp.maximum(asked, humanoid.effort)
+    return rotation.multiply(joints, rotation.exp(lead + share[:, None] * (error - lead)))
 
 
 def _gaps(name: str, found: tuple, recorded: tuple) -> dict[str, jax.Array]:

@@ -79,7 +79,7 @@ SUBJECT_FIELDS = {
     "solid_radius": Field(("solid",), "real", "m", "radius of the contact capsules"),
     "stiffness": Field(("joint",), "real", "N·m/rad", "PD stiffness"),
     "damping": Field(("joint",), "real", "N·m·s/rad", "PD damping"),
-    "effort": Field(("joint",), "real", "N·m", "limit on the spring's torque"),
+    "effort": Field(("joint",), "real", "N·m", "limit on what spring and damper ask for together"),
     "armature": Field(("joint",), "real", "kg·m²", "rotor inertia of each joint axis"),
     "betas": Field(("beta",), "real", "1", "shape vector that the policy sees, zero-padded"),
     "shape": Field(("coefficient",), "real", "1", "whole shape vector of the body model"),

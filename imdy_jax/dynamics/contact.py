@@ -17,8 +17,9 @@ from imdy_jax.dynamics.kinematics import Pose, forward_kinematics
 from imdy_jax.dynamics.newton_euler import inverse_dynamics, no_wrench
 from imdy_jax.humanoid import GRAVITY, SOLID_BODY, Humanoid
 
+LEVER = 0.3  # m: weighs moments against forces
 _POINTS = 16  # the lowest capsule ends that may carry load in one frame
-_POINT_BODY = np.repeat(np.array(SOLID_BODY, np.int32), 2)
+POINT_BODY = np.repeat(np.array(SOLID_BODY, np.int32), 2)  # the segment of each end of each capsule
 
 
 class ContactModel(NamedTuple):
@@ -33,7 +34,7 @@ class ContactModel(NamedTuple):
 def contact_points(humanoid: Humanoid, pose: Pose) -> tuple[jax.Array, jax.Array]:
     """Lowest points of the capsule ends (2G, 3) in the world and their heights above the floor (2G,), m."""
     ends = humanoid.solid_ends.reshape(-1, 3)
-    world = rotation.rotate(pose.rotation[_POINT_BODY], ends) + pose.position[_POINT_BODY]
+    world = rotation.rotate(pose.rotation[POINT_BODY], ends) + pose.position[POINT_BODY]
     lowest = world.at[:, 2].add(-jnp.repeat(humanoid.solid_radius, 2))
     return lowest, lowest[:, 2]
 
@@ -49,15 +50,14 @@ def share_wrench(humanoid: Humanoid, q: jax.Array, residual: jax.Array, model: C
     edges = jnp.asarray([[mu, 0, 1], [-mu, 0, 1], [0, mu, 1], [0, -mu, 1]], q.dtype)
     force = jnp.broadcast_to(edges, (_POINTS, 4, 3))
     moment = jnp.cross(arm[:, None, :], force)
-    lever = 0.3  # m: weighs moments against forces
-    columns = jnp.concatenate([force, moment / lever], axis=-1).reshape(-1, 6)
+    columns = jnp.concatenate([force, moment / LEVER], axis=-1).reshape(-1, 6)
     weight = humanoid.total_mass * GRAVITY
-    wanted = jnp.concatenate([residual[:3], rotation.rotate(q[3:7], residual[3:]) / lever]) / weight
+    wanted = jnp.concatenate([residual[:3], rotation.rotate(q[3:7], residual[3:]) / LEVER]) / weight
     cost = jnp.repeat(model.effort * (1.0 + (height / model.reach) ** 4), 4)
     share = _nonnegative_least_squares(columns, wanted, cost, model.iterations) * weight
     pushed = jnp.einsum("pe,ex->px", share.reshape(_POINTS, 4), edges, precision=jax.lax.Precision.HIGHEST)
 
-    body = jnp.asarray(_POINT_BODY)[chosen]
+    body = jnp.asarray(POINT_BODY)[chosen]
     about_joint = jnp.cross(points[chosen] - pose.position[body], pushed)
     return no_wrench(q.dtype).at[body].add(jnp.concatenate([pushed, about_joint], axis=-1))
 
@@ -74,17 +74,16 @@ def supported_torque(
 
 def _nonnegative_least_squares(columns: jax.Array, wanted: jax.Array, cost: jax.Array, iterations: int) -> jax.Array:
     """argmin over x ≥ 0 of |Σ x_i columns_i − wanted|² + Σ cost_i x_i²; columns (P, 6), cost (P,)."""
-    precision = jax.lax.Precision.HIGHEST
     # Scaling each variable by its own curvature makes the costly (high) points as well conditioned as the low ones.
     scale = 1.0 / jnp.sqrt(jnp.sum(columns**2, axis=-1) + cost)
-    columns = columns * scale[:, None]
+    rows = (columns * scale[:, None]).T
     ridge = cost * scale**2
-    gram = jnp.matmul(columns.T, columns, precision=precision)
-    limit = jnp.linalg.eigvalsh(gram)[-1] + jnp.max(ridge)
+    limit = _largest_eigenvalue_bound(rows) + jnp.max(ridge)
 
+    # Products as sums: XLA fuses them under vmap, where small batched matrix products cost the CPU twice as much.
     def iterate(carry: tuple, _: None) -> tuple[tuple, None]:
         x, y, t = carry
-        slope = jnp.matmul(columns, jnp.matmul(y, columns, precision=precision) - wanted, precision=precision)
+        slope = jnp.sum(rows * (jnp.sum(rows * y[None], axis=1) - wanted)[:, None], axis=0)
         x_next = jnp.maximum(y - (slope + ridge * y) / limit, 0.0)
         # Momentum that points uphill starts afresh (O'Donoghue & Candès 2015).
         t = jnp.where(jnp.sum((y - x_next) * (x_next - x)) > 0.0, 1.0, t)
@@ -94,3 +93,10 @@ def _nonnegative_least_squares(columns: jax.Array, wanted: jax.Array, cost: jax.
     zero = jnp.zeros_like(cost)
     (x, _, _), _ = jax.lax.scan(iterate, (zero, zero, jnp.ones((), cost.dtype)), None, length=iterations)
     return x * scale
+
+
+def _largest_eigenvalue_bound(rows: jax.Array) -> jax.Array:
+    """At most a quarter above the largest eigenvalue of rows·rowsᵀ (6, 6): (Σ λ⁸)^⅛, without decomposing it."""
+    square = lambda x: jnp.matmul(x, x.T, precision=jax.lax.Precision.HIGHEST)  # noqa: E731
+    gram = square(rows)
+    return jnp.sum(square(square(gram)) ** 2) ** 0.125

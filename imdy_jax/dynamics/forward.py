@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from imdy_jax.dynamics.kinematics import integrate
-from imdy_jax.dynamics.mass_matrix import mass_matrix
+from imdy_jax.dynamics.articulated import solve_mass_matrix
+from imdy_jax.dynamics.kinematics import integrate, relative_pose
 from imdy_jax.dynamics.newton_euler import generalized_force
 from imdy_jax.humanoid import Humanoid
 
@@ -15,8 +15,7 @@ def forward_dynamics(
     """Acceleration v̇ (75,) for joint torques (23, 3) N·m in child axes and wrenches (24, 6) as in inverse_dynamics."""
     applied = jnp.concatenate([jnp.zeros(6, q.dtype), torque.reshape(-1)])
     excess = applied - generalized_force(humanoid, q, v, jnp.zeros_like(v), wrench)
-    factor = jax.scipy.linalg.cho_factor(mass_matrix(humanoid, q), lower=True)
-    return jax.scipy.linalg.cho_solve(factor, excess)
+    return solve_mass_matrix(humanoid, relative_pose(humanoid, q), excess)
 
 
 def step(

@@ -49,6 +49,12 @@ class Environment(Protocol):
         """Starts at given clips (N,) and frames (N,)."""
         ...
 
+    def restart(
+        self, state: Any, observation: jax.Array, fresh: jax.Array, clip: jax.Array, frame: jax.Array
+    ) -> tuple[Any, jax.Array]:
+        """As start for those marked in fresh (N,) bool; the others go on from their state and observation (N, O)."""
+        ...
+
     def step(self, state: Any, action: jax.Array) -> StepResult:
         """One control step with action (N, A), automatic reset included."""
         ...

@@ -32,9 +32,10 @@ class Player(NamedTuple):
 
     env: Environment
     chunk: Callable[[Any], tuple[Any, Any]]
+    steps: int  # of a chunk
 
 
-def make_player(trained: Trained, env: Environment, keep: Callable[[Transition], Any]) -> Player:
+def make_player(trained: Trained, env: Environment, keep: Callable[[Transition], Any], steps: int = _CHUNK) -> Player:
     """Compiled playing of env with the mean action; keep picks what is returned of each transition."""
 
     def step(carry: tuple, _: None) -> tuple:
@@ -44,8 +45,8 @@ def make_player(trained: Trained, env: Environment, keep: Callable[[Transition],
 
     nowhere = jnp.zeros(env.num_envs, int)
     start = env.start(nowhere, nowhere, jax.random.PRNGKey(0))
-    chunk = jax.jit(lambda carry: jax.lax.scan(step, carry, None, length=_CHUNK))
-    return Player(env, chunk.lower(start).compile())
+    chunk = jax.jit(lambda carry: jax.lax.scan(step, carry, None, length=steps))
+    return Player(env, chunk.lower(start).compile(), steps)
 
 
 def play(
@@ -62,10 +63,10 @@ def play(
     """
     carry = player.env.start(jnp.asarray(clips), jnp.asarray(frames), jax.random.PRNGKey(0))
     kept = []
-    for done in range(0, steps, _CHUNK):
+    for done in range(0, steps, player.steps):
         carry, chunk = player.chunk(carry)
         kept.append(jax.tree.map(np.asarray, chunk))
-        advance(min(_CHUNK, steps - done))
+        advance(min(player.steps, steps - done))
     return jax.tree.map(lambda *xs: np.concatenate(xs)[:steps], *kept)
 
 
@@ -82,18 +83,22 @@ def evaluate(trained: Trained, env: Environment, lengths: np.ndarray) -> list[Cl
 
 def score(position: np.ndarray, reference: np.ndarray) -> ClipScore:
     """Judge one sequence from joint positions (T, 24, 3), m, simulated and wanted, at the same frames."""
-    finite = np.isfinite(position).all(axis=(1, 2))
-    gap = np.linalg.norm(position - reference, axis=-1).mean(axis=-1)
-    failed = ~finite | (np.where(finite, gap, np.inf) > FAILURE_DISTANCE)
-    frames = int(np.argmax(failed)) if failed.any() else len(position)
+    frames = frames_followed(position, reference)
     a, b = position[: max(frames, 1)], reference[: max(frames, 1)]
     millimetres = lambda error: 1e3 * error(a, b)  # noqa: E731
     return ClipScore(
-        success=not failed.any(),
+        success=frames == len(position),
         frames=frames,
         mpjpe=millimetres(joint_position_error),
         mpjpe_root=millimetres(root_relative_error),
         velocity=millimetres(velocity_error),
         acceleration=millimetres(acceleration_error),
-        diverged=not finite.all(),
+        diverged=not np.isfinite(position).all(),
     )
+
+
+def frames_followed(position: np.ndarray, reference: np.ndarray) -> int:
+    """Frames before the first at which the mean distance is beyond FAILURE_DISTANCE or not finite; as in score."""
+    gap = np.linalg.norm(position - reference, axis=-1).mean(axis=-1)
+    failed = ~(gap <= FAILURE_DISTANCE)
+    return int(np.argmax(failed)) if failed.any() else len(position)

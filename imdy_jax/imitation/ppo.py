@@ -1,7 +1,8 @@
 """Proximal policy optimisation (Schulman et al. 2017): one compiled iteration of collecting and learning.
 
 The learning rate follows the measured divergence of the policy from the one that collected: down by a step where
-a minibatch has moved it too far, up where it has hardly moved it.
+a minibatch has moved it too far, up where it has hardly moved it. What is tried out is correlated in time (Hollenstein
+et al. 2024); the likelihood of each action is still its own.
 """
 
 from dataclasses import dataclass
@@ -21,9 +22,10 @@ class PPOConfig:
     """Settings of the learner."""
 
     hidden: tuple[int, ...] = (256, 256)
-    spread: float = 0.125  # standard deviation of the action
-    horizon: int = 32  # control steps per environment and iteration
-    minibatch: int = 16384
+    spread: float = 0.1  # standard deviation of the action
+    persistence: float = 0.5  # correlation of one step's deviation with the next: a joint's push has to last to matter
+    horizon: int = 16  # control steps per environment and iteration
+    minibatch: int = 2048
     epochs: int = 3
     discount: float = 0.95
     trace: float = 0.9
@@ -46,6 +48,7 @@ class LearnerState(NamedTuple):
     normalizer: Normalizer
     env: Any
     observation: jax.Array
+    deviation: jax.Array  # (N, A) of the last action from its mean, in standard deviations
     key: jax.Array
 
 
@@ -61,13 +64,13 @@ class Batch(NamedTuple):
 
 def init_learner(policy: Policy, env: Environment, config: PPOConfig, key: jax.Array) -> LearnerState:
     """Fresh networks and fresh episodes."""
-    for_params, for_env, key = jax.random.split(key, 3)
+    for_params, for_env, for_noise, key = jax.random.split(key, 4)
     params = policy.init(for_params, env.observation_size)
     state, observation = env.reset(for_env)
     rate = jnp.asarray(config.learning_rate, jnp.float32)
-    return LearnerState(
-        params, _adam(config).init(params), rate, init_normalizer(env.observation_size), state, observation, key
-    )
+    deviation = jax.random.normal(for_noise, (observation.shape[0], env.action_size))
+    normalizer = init_normalizer(env.observation_size)
+    return LearnerState(params, _adam(config).init(params), rate, normalizer, state, observation, deviation, key)
 
 
 def iterate(
@@ -77,8 +80,9 @@ def iterate(
     key, for_noise, for_order = jax.random.split(learner.key, 3)
     noise = jax.random.split(for_noise, config.horizon)
     steps: dict[str, Any]
-    (state, observation), steps = jax.lax.scan(
-        lambda carry, k: _collect(policy, env, learner, carry, k), (learner.env, learner.observation), noise
+    start = (learner.env, learner.observation, learner.deviation)
+    (state, observation, deviation), steps = jax.lax.scan(
+        lambda carry, k: _collect(policy, env, config, learner, carry, k), start, noise
     )
     scale = 1.0 - config.discount  # values are kept in units of reward per step
     advantage, value_target = advantages(
@@ -96,14 +100,18 @@ def iterate(
     params, optimizer, rate, learned = _learn(policy, config, learner, flat, for_order)
     normalizer = update_normalizer(learner.normalizer, steps["observation"])
     metrics = _metrics(steps) | learned | {"learning_rate": rate}
-    return LearnerState(params, optimizer, rate, normalizer, state, observation, key), metrics
+    return LearnerState(params, optimizer, rate, normalizer, state, observation, deviation, key), metrics
 
 
-def _collect(policy: Policy, env: Environment, learner: LearnerState, carry: tuple, key: jax.Array) -> tuple:
-    state, observation = carry
+def _collect(
+    policy: Policy, env: Environment, config: PPOConfig, learner: LearnerState, carry: tuple, key: jax.Array
+) -> tuple:
+    state, observation, deviation = carry
     seen = normalize(learner.normalizer, observation)
     mean = policy.mean(learner.params, seen)
-    action = mean + policy.spread * jax.random.normal(key, mean.shape)
+    fresh = (1.0 - config.persistence**2) ** 0.5 * jax.random.normal(key, mean.shape)
+    deviation = config.persistence * deviation + fresh
+    action = mean + policy.spread * deviation
     result = env.step(state, action)
     step = {
         "observation": observation,
@@ -116,7 +124,7 @@ def _collect(policy: Policy, env: Environment, learner: LearnerState, carry: tup
         "truncated": result.truncated,
         "terms": result.terms,
     }
-    return (result.state, result.observation), step
+    return (result.state, result.observation, deviation), step
 
 
 def _learn(policy: Policy, config: PPOConfig, learner: LearnerState, batch: Batch, key: jax.Array) -> tuple:

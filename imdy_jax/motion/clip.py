@@ -1,6 +1,7 @@
 """Clip: one recorded motion, before it meets a body."""
 
 import hashlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,8 @@ from flax import struct
 
 from imdy_jax.body.person import Body
 from imdy_jax.skeleton import NUM_BODIES
+
+_GAIT = re.compile("(?<![a-z])(walk|gait|run|jog)", re.IGNORECASE)
 
 
 @struct.dataclass
@@ -37,6 +40,11 @@ class Clip:
     def duration(self) -> float:
         """Seconds between the first and the last frame."""
         return (self.num_frames - 1) / self.fps
+
+
+def is_gait(name: str) -> bool:
+    """Whether a clip's name says that it shows walking or running."""
+    return bool(_GAIT.search(name))
 
 
 def generalized_positions(clip: Clip, body: Body) -> jax.Array:

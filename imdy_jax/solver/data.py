@@ -5,14 +5,14 @@ The windows of batch n are a function of the seed and n alone: going on from the
 
 import hashlib
 import json
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from imdy_jax.dataset.background import in_background
+from imdy_jax.motion.clip import is_gait
 from imdy_jax.solver.pack import PackedDataset
 
 
@@ -28,8 +28,10 @@ class Windows(NamedTuple):
 def split_by_clip(clips: list[str], test_share: float, seed: int) -> tuple[list[int], list[int]]:
     """Indices of the training and of the test sequences, such that no clip has sequences on both sides.
 
+    Gaits (motion.clip.is_gait) are drawn apart from the rest: of two or more, some are on either side.
+
     Args:
-      clips: digest of each sequence's clip.
+      clips: name of each sequence's clip.
       test_share: of the clips, at least one of them and not all.
 
     Raises:
@@ -41,11 +43,22 @@ def split_by_clip(clips: list[str], test_share: float, seed: int) -> tuple[list[
             f"dataset: its sequences come from {len(distinct)} clip(s), expected at least 2 to hold one out; "
             "generate the dataset from more motions"
         )
-    order = np.random.default_rng(seed).permutation(len(distinct))
-    count = min(max(1, round(test_share * len(distinct))), len(distinct) - 1)
-    held_out = {distinct[i] for i in order[:count]}
+    shuffled = [distinct[i] for i in np.random.default_rng(seed).permutation(len(distinct))]
+    gaits = [clip for clip in shuffled if is_gait(clip)]
+    count = _share(test_share, len(distinct))
+    if 2 <= len(gaits) < len(distinct):
+        of_gaits = _share(test_share, len(gaits))
+        others = [clip for clip in shuffled if clip not in gaits]
+        held_out = {*gaits[:of_gaits], *others[: max(count - of_gaits, 0)]}
+    else:
+        held_out = set(shuffled[:count])
     test = [i for i, clip in enumerate(clips) if clip in held_out]
     return [i for i, clip in enumerate(clips) if clip not in held_out], test
+
+
+def _share(share: float, count: int) -> int:
+    """A share of count, at least one and not all."""
+    return min(max(1, round(share * count)), count - 1)
 
 
 class WindowBatches:
@@ -88,11 +101,4 @@ class WindowBatches:
 
 def prefetch(batches: WindowBatches, numbers: Iterable[int], ahead: int = 2) -> Iterator[Windows]:
     """Batches of these numbers on the device, read by a thread that keeps `ahead` of the consumer."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting: deque = deque()
-        for number in numbers:
-            waiting.append(pool.submit(lambda n: jax.device_put(batches[n]), number))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    return in_background(lambda number: jax.device_put(batches[number]), numbers, ahead=ahead)

@@ -1,0 +1,1 @@
+"""Studies of the library's own methods: how large their errors are, and what they come from."""

@@ -1,0 +1,1 @@
+"""Biomechanics: models and recordings of OpenSim, and inverse dynamics that agrees with it."""
