@@ -34,7 +34,7 @@ def env():
 
 @pytest.fixture(scope="module")
 def recorder(env):
-    policy = make_policy((8,), env.action_size, 0.1)
+    policy = make_policy((8,), (8,), env.action_size, 0.1)
     params = policy.init(jax.random.PRNGKey(0), env.observation_size)
     trained = Trained(policy, params, init_normalizer(env.observation_size))
     return make_recorder(trained, env, env.physics.humanoid)

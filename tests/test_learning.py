@@ -43,7 +43,7 @@ def test_the_normalizer_has_the_mean_and_variance_of_all_it_saw():
 
 
 def test_ratio_and_divergence_are_those_of_the_gaussians():
-    policy = make_policy((8,), 3, spread=0.2)
+    policy = make_policy((8,), (8,), 3, spread=0.2)
     draw = np.random.default_rng(2)
     mean, old, action = (jnp.asarray(draw.normal(size=(6, 3)) * 0.3) for _ in range(3))
     density = lambda at: jax.scipy.stats.norm.logpdf(action, at, 0.2).sum(axis=-1)  # noqa: E731
@@ -54,7 +54,7 @@ def test_ratio_and_divergence_are_those_of_the_gaussians():
 
 
 def test_an_untrained_policy_leaves_the_reference_alone_and_its_digest_names_it():
-    policy = make_policy((8,), 3, spread=0.2)
+    policy = make_policy((8,), (8,), 3, spread=0.2)
     params = policy.init(jax.random.PRNGKey(0), 5)
     assert (policy.mean(params, jnp.ones((2, 5))) == 0).all()
     trained = Trained(policy, params, init_normalizer(5))

@@ -87,9 +87,9 @@ class Policy(NamedTuple):
         return jnp.sum((mean - old_mean) ** 2, axis=-1) / (2.0 * self.spread**2)
 
 
-def make_policy(hidden: Sequence[int], action_size: int, spread: float) -> Policy:
-    """Policy with separate actor and critic of the same widths."""
-    return Policy(MLP(tuple(hidden), action_size), MLP(tuple(hidden), 1), spread)
+def make_policy(hidden: Sequence[int], critic_hidden: Sequence[int], action_size: int, spread: float) -> Policy:
+    """Policy with an actor and a critic that share nothing."""
+    return Policy(MLP(tuple(hidden), action_size), MLP(tuple(critic_hidden), 1), spread)
 
 
 class Trained(NamedTuple):

@@ -5,7 +5,7 @@ a minibatch has moved it too far, up where it has hardly moved it. What is tried
 et al. 2024); the likelihood of each action is still its own.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -21,12 +21,15 @@ from imdy_jax.imitation.policy import Normalizer, Policy, init_normalizer, norma
 class PPOConfig:
     """Settings of the learner."""
 
-    hidden: tuple[int, ...] = (256, 256)
+    hidden: tuple[int, ...] = (256, 256)  # of the actor
+    critic_hidden: tuple[int, ...] = (128, 128)
     spread: float = 0.1  # standard deviation of the action
     persistence: float = 0.5  # correlation of one step's deviation with the next: a joint's push has to last to matter
     horizon: int = 16  # control steps per environment and iteration
-    minibatch: int = 2048
-    epochs: int = 3
+    minibatch: int = 2048  # while every gradient points downhill,
+    late_minibatch: int = 8192  # and when its noise is what limits:
+    late_after: int = 5_000_000  # samples
+    epochs: int = 2
     discount: float = 0.95
     trace: float = 0.9
     clip: float = 0.2
@@ -37,12 +40,14 @@ class PPOConfig:
     divergence: float = 0.1  # target of the Kullback–Leibler divergence per iteration
     bound_weight: float = 1.0  # on the square of the mean action beyond ±1
     gradient_norm: float = 1.0
+    averaging: float = 0.05  # weight of an iteration's actor in the running average that is deployed
 
 
 class LearnerState(NamedTuple):
     """Everything that training carries from one iteration to the next."""
 
     params: dict
+    average: dict  # of the actor's parameters over the latest iterations
     optimizer: Any
     learning_rate: jax.Array
     normalizer: Normalizer
@@ -70,7 +75,8 @@ def init_learner(policy: Policy, env: Environment, config: PPOConfig, key: jax.A
     rate = jnp.asarray(config.learning_rate, jnp.float32)
     deviation = jax.random.normal(for_noise, (observation.shape[0], env.action_size))
     normalizer = init_normalizer(env.observation_size)
-    return LearnerState(params, _adam(config).init(params), rate, normalizer, state, observation, deviation, key)
+    optimizer = _adam(config).init(params)
+    return LearnerState(params, params["actor"], optimizer, rate, normalizer, state, observation, deviation, key)
 
 
 def iterate(
@@ -100,7 +106,19 @@ def iterate(
     params, optimizer, rate, learned = _learn(policy, config, learner, flat, for_order)
     normalizer = update_normalizer(learner.normalizer, steps["observation"])
     metrics = _metrics(steps) | learned | {"learning_rate": rate}
-    return LearnerState(params, optimizer, rate, normalizer, state, observation, deviation, key), metrics
+    average = optax.incremental_update(params["actor"], learner.average, config.averaging)
+    learner = LearnerState(params, average, optimizer, rate, normalizer, state, observation, deviation, key)
+    return learner, metrics
+
+
+def deployed(learner: LearnerState) -> dict:
+    """Parameters to act with: the actor's noise of the latest steps averaged out (Polyak & Juditsky 1992)."""
+    return {"actor": learner.average, "critic": learner.params["critic"]}
+
+
+def late(config: PPOConfig) -> PPOConfig:
+    """The settings once late_after samples have been seen."""
+    return replace(config, minibatch=config.late_minibatch)
 
 
 def _collect(

@@ -9,7 +9,7 @@ import jax
 
 from imdy_jax.imitation.environment import Environment
 from imdy_jax.imitation.policy import Normalizer, Trained, init_normalizer, make_policy
-from imdy_jax.imitation.ppo import PPOConfig, init_learner, iterate
+from imdy_jax.imitation.ppo import LearnerState, PPOConfig, deployed, init_learner, iterate, late
 from imdy_jax.report import Progress
 from imdy_jax.run import Checkpoints, MetricLog, RunFolder
 
@@ -38,27 +38,37 @@ def train(
     of samples it has seen, the clock stopped.
     Raises FloatingPointError if the networks stop being finite.
     """
-    policy = make_policy(config.ppo.hidden, env.action_size, config.ppo.spread)
+    policy = make_policy(config.ppo.hidden, config.ppo.critic_hidden, env.action_size, config.ppo.spread)
     learner = jax.jit(partial(init_learner, policy, env, config.ppo))(jax.random.PRNGKey(seed))
-    checkpoints, deployed = Checkpoints(run.path / "checkpoints"), Checkpoints(run.path / "policy")
+    checkpoints, policies = Checkpoints(run.path / "checkpoints"), Checkpoints(run.path / "policy")
     step, seconds = 0, 0.0
     latest = checkpoints.latest_step()
     if latest is not None:
         learner, clock = checkpoints.restore(learner)
         step, seconds = latest, clock["seconds"]
     log = MetricLog(run.path / "metrics.jsonl", resume_step=step if step else None)
-    compiled = jax.jit(partial(iterate, policy, env, config.ppo), donate_argnums=0).lower(learner).compile()
     samples = env.num_envs * config.ppo.horizon
+
+    def compiled(ppo: PPOConfig) -> Callable[[LearnerState], tuple[LearnerState, dict[str, jax.Array]]]:
+        return jax.jit(partial(iterate, policy, env, ppo), donate_argnums=0).lower(learner).compile()
+
+    def is_late() -> bool:
+        return step * samples >= config.ppo.late_after
+
+    was_late = is_late()
+    iteration = compiled(late(config.ppo) if was_late else config.ppo)
 
     def save() -> None:
         checkpoints.save(step, learner, {"seconds": seconds})
-        deployed.save(step, {"params": learner.params, "normalizer": learner.normalizer})
+        policies.save(step, {"params": deployed(learner), "normalizer": learner.normalizer})
 
     with Progress(round(config.minutes * 60), "training the imitator", "s", initial=round(seconds)) as progress:
         while step < config.iterations and seconds < config.minutes * 60:
+            if is_late() and not was_late:
+                was_late, iteration = True, compiled(late(config.ppo))
             before = seconds
             begun = time.monotonic()
-            learner, metrics = jax.block_until_ready(compiled(learner))
+            learner, metrics = jax.block_until_ready(iteration(learner))
             seconds += time.monotonic() - begun
             step += 1
             row = {name: float(value) for name, value in metrics.items()}
@@ -71,17 +81,17 @@ def train(
             for minutes in milestones:
                 if before < minutes * 60 <= seconds:
                     save()
-                    on_milestone(minutes, Trained(policy, learner.params, learner.normalizer), step * samples)
+                    on_milestone(minutes, Trained(policy, deployed(learner), learner.normalizer), step * samples)
             if step % config.checkpoint_every == 0:
                 save()
     save()
     log.close()
-    return Trained(policy, learner.params, learner.normalizer)
+    return Trained(policy, deployed(learner), learner.normalizer)
 
 
 def load(run: RunFolder, config: TrainConfig, observation_size: int, action_size: int) -> Trained:
     """The newest policy of a run folder; raises ValueError where there is none."""
-    policy = make_policy(config.ppo.hidden, action_size, config.ppo.spread)
+    policy = make_policy(config.ppo.hidden, config.ppo.critic_hidden, action_size, config.ppo.spread)
     blank = policy.init(jax.random.PRNGKey(0), observation_size)
     template = {"params": blank, "normalizer": init_normalizer(observation_size)}
     kept, _ = Checkpoints(run.path / "policy").restore(template)
