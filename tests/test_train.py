@@ -12,8 +12,7 @@ from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.train import TrainConfig, load, train
 from imdy_jax.run import RunFolder, read_metrics
 
-# The batch grows after three iterations: before and after the interruption.
-PPO = PPOConfig(hidden=(32,), horizon=8, minibatch=64, late_minibatch=256, late_after=768, epochs=2, learning_rate=1e-3)
+PPO = PPOConfig(hidden=(32,), horizon=8, minibatch=64, epochs=2, learning_rate=1e-3)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,11 @@
 """Proximal policy optimisation (Schulman et al. 2017): one compiled iteration of collecting and learning.
 
 The learning rate follows the measured divergence of the policy from the one that collected: down by a step where
-a minibatch has moved it too far, up where it has hardly moved it. What is tried out is correlated in time (Hollenstein
-et al. 2024); the likelihood of each action is still its own.
+a minibatch has moved it too far, up where it has hardly moved it; what counts as far shrinks as samples come in. What
+is tried out is correlated in time (Hollenstein et al. 2024); the likelihood of each action is still its own.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -26,9 +26,7 @@ class PPOConfig:
     spread: float = 0.1  # standard deviation of the action
     persistence: float = 0.5  # correlation of one step's deviation with the next: a joint's push has to last to matter
     horizon: int = 16  # control steps per environment and iteration
-    minibatch: int = 2048  # while every gradient points downhill,
-    late_minibatch: int = 8192  # and when its noise is what limits:
-    late_after: int = 5_000_000  # samples
+    minibatch: int = 2048
     epochs: int = 2
     discount: float = 0.95
     trace: float = 0.9
@@ -37,7 +35,9 @@ class PPOConfig:
     critic_learning_rate: float = 1e-3
     min_learning_rate: float = 1e-5
     max_learning_rate: float = 2e-3
-    divergence: float = 0.1  # target of the Kullback–Leibler divergence per iteration
+    divergence: float = 0.1  # target of the Kullback–Leibler divergence per iteration, to begin with;
+    least_divergence: float = 0.02  # small steps at the end, where their noise is what limits
+    halving: float = 2e6  # samples in which the target halves
     bound_weight: float = 1.0  # on the square of the mean action beyond ±1
     gradient_norm: float = 1.0
     averaging: float = 0.05  # weight of an iteration's actor in the running average that is deployed
@@ -116,11 +116,6 @@ def deployed(learner: LearnerState) -> dict:
     return {"actor": learner.average, "critic": learner.params["critic"]}
 
 
-def late(config: PPOConfig) -> PPOConfig:
-    """The settings once late_after samples have been seen."""
-    return replace(config, minibatch=config.late_minibatch)
-
-
 def _collect(
     policy: Policy, env: Environment, config: PPOConfig, learner: LearnerState, carry: tuple, key: jax.Array
 ) -> tuple:
@@ -154,6 +149,8 @@ def _learn(policy: Policy, config: PPOConfig, learner: LearnerState, batch: Batc
         [jax.random.permutation(k, size)[: count * per_batch] for k in jax.random.split(key, config.epochs)]
     )
     adam = _adam(config)
+    target = config.divergence * 0.5 ** (learner.normalizer.seen / config.halving)
+    target = jnp.maximum(target, config.least_divergence)
 
     def update(carry: tuple, rows: jax.Array) -> tuple:
         params, optimizer, rate = carry
@@ -163,7 +160,7 @@ def _learn(policy: Policy, config: PPOConfig, learner: LearnerState, batch: Batc
         rates = {"actor": rate, "critic": config.critic_learning_rate}
         step = {part: jax.tree.map(lambda x, r=rates[part]: -r * x, tree) for part, tree in change.items()}
         params = optax.apply_updates(params, step)
-        far, near = measured["divergence"] > 2 * config.divergence, measured["divergence"] < config.divergence / 2
+        far, near = measured["divergence"] > 2 * target, measured["divergence"] < target / 2
         rate = jnp.where(far, rate / 1.2, jnp.where(near, rate * 1.05, rate))
         rate = jnp.clip(rate, config.min_learning_rate, config.max_learning_rate)
         return (params, optimizer, rate), measured

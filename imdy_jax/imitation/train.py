@@ -9,7 +9,7 @@ import jax
 
 from imdy_jax.imitation.environment import Environment
 from imdy_jax.imitation.policy import Normalizer, Trained, init_normalizer, make_policy
-from imdy_jax.imitation.ppo import LearnerState, PPOConfig, deployed, init_learner, iterate, late
+from imdy_jax.imitation.ppo import PPOConfig, deployed, init_learner, iterate
 from imdy_jax.report import Progress
 from imdy_jax.run import Checkpoints, MetricLog, RunFolder
 
@@ -48,15 +48,7 @@ def train(
         step, seconds = latest, clock["seconds"]
     log = MetricLog(run.path / "metrics.jsonl", resume_step=step if step else None)
     samples = env.num_envs * config.ppo.horizon
-
-    def compiled(ppo: PPOConfig) -> Callable[[LearnerState], tuple[LearnerState, dict[str, jax.Array]]]:
-        return jax.jit(partial(iterate, policy, env, ppo), donate_argnums=0).lower(learner).compile()
-
-    def is_late() -> bool:
-        return step * samples >= config.ppo.late_after
-
-    was_late = is_late()
-    iteration = compiled(late(config.ppo) if was_late else config.ppo)
+    compiled = jax.jit(partial(iterate, policy, env, config.ppo), donate_argnums=0).lower(learner).compile()
 
     def save() -> None:
         checkpoints.save(step, learner, {"seconds": seconds})
@@ -64,11 +56,9 @@ def train(
 
     with Progress(round(config.minutes * 60), "training the imitator", "s", initial=round(seconds)) as progress:
         while step < config.iterations and seconds < config.minutes * 60:
-            if is_late() and not was_late:
-                was_late, iteration = True, compiled(late(config.ppo))
             before = seconds
             begun = time.monotonic()
-            learner, metrics = jax.block_until_ready(iteration(learner))
+            learner, metrics = jax.block_until_ready(compiled(learner))
             seconds += time.monotonic() - begun
             step += 1
             row = {name: float(value) for name, value in metrics.items()}
