@@ -1,4 +1,4 @@
-"""AMASS-style `.npz` files → Clip: SMPL (72 pose numbers), SMPL+H (156) and SMPL-X (165, `_stageii`) layouts.
+"""AMASS-style `.npz` files ↔ Clip: SMPL (72 pose numbers), SMPL+H (156) and SMPL-X (165, `_stageii`) layouts.
 
 All three layouts start with the root and 21 body joints, which are SMPL's own. SMPL's last two joints (the hands)
 are read from the 72 layout only: the larger layouts have fingers in their place, and the hands stay at rest.
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from imdy_jax import rotation
 from imdy_jax.motion.clip import Clip
 from imdy_jax.motion.errors import MotionFileError, require_finite, require_length
 from imdy_jax.motion.filters import continuous
@@ -63,6 +64,26 @@ def read_amass(path: str | Path, up: str | None = None) -> Clip:
         sex=sex,
         betas=betas,
     )
+
+
+def write_amass(path: str | Path, clip: Clip) -> None:
+    """Write a clip as an AMASS-style file in the SMPL layout, under a temporary name until it is whole.
+
+    Raises OSError where the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.partial.npz")
+    vectors = rotation.log(np.asarray(clip.rotations, float))
+    np.savez_compressed(
+        partial,
+        poses=np.asarray(vectors).reshape(clip.num_frames, -1),
+        trans=np.asarray(clip.translation, float),
+        betas=np.asarray(clip.betas or np.zeros(10), float),
+        gender=clip.sex,
+        mocap_framerate=clip.fps,
+    )
+    partial.replace(path)
 
 
 def _open(path: Path) -> np.lib.npyio.NpzFile:

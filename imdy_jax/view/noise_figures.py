@@ -1,4 +1,4 @@
-"""Figures of experiments/study_noise.py, drawn from its tables."""
+"""Figures of experiments/study_noise.py, drawn from its tables, and of refine_pose.py."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -156,6 +156,20 @@ def error_bars(
             )
             axis.plot(time, curves[1], color=ESTIMATED, linewidth=1.2, label="estimate from noisy poses")
             axis.plot(time, curves[0], color=RECORDED, linewidth=1.4, label="true")
+            axis.set(title=name, ylabel="N·m")
+            axis.margins(x=0.0)
+        axes[-1].set_xlabel("time (s)")
+        _close(figure, axes[0], title, 3)
+
+
+def refinement(path: str | Path, time: np.ndarray, torques: np.ndarray, names: tuple[str, ...], title: str) -> None:
+    """Torques (3, K, T), N·m, of a few joints: true, from filtered poses and from refined ones."""
+    with _figure(path, (8.2, 1.9 * len(names) + 0.8)) as figure:
+        axes = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+        for axis, name, true, filtered, refined in zip(axes, names, *torques, strict=True):
+            axis.plot(time, true, color=RECORDED, linewidth=1.6, label="true")
+            axis.plot(time, filtered, color="#9aa0a6", linewidth=1.2, label="from filtered poses")
+            axis.plot(time, refined, color=ESTIMATED, linewidth=1.2, label="from refined poses")
             axis.set(title=name, ylabel="N·m")
             axis.margins(x=0.0)
         axes[-1].set_xlabel("time (s)")
