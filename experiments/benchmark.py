@@ -1,7 +1,7 @@
 """Measure how much of the bare simulator's speed training keeps, or the dynamics beside its peers, in one run.
 
     python experiments/benchmark.py                                     # training: 1,024 humanoids, built-in motions
-    python experiments/benchmark.py dynamics                            # inverse dynamics: benchmark_dynamics.py
+    python experiments/benchmark.py dynamics                            # inverse dynamics: dynamics_benchmark/
 
 Compile time is kept apart from run time; every measurement waits for its result. The bare engine steps the same
 humanoids from the same states, with nothing recorded and nothing learned.
@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from benchmark_dynamics import dynamics
+from dynamics_benchmark.comparison import dynamics
 
 from envs.c_physics import CPhysics
 from envs.imitation import ImitationEnv

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from contenders import Contender, compiled
-from timing import clock
 
+from dynamics_benchmark.contenders import Contender, compiled
+from dynamics_benchmark.timing import clock
 from imdy_jax.dynamics.batched import BLOCK
 from imdy_jax.report import Table
 

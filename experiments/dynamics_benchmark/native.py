@@ -5,9 +5,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from contenders import CORES, Contender, Ready, in_jax
-from hinges import HINGES, States, describe
 
+from dynamics_benchmark.contenders import CORES, Contender, Ready, in_jax
+from dynamics_benchmark.hinges import HINGES, States, describe
 from imdy_jax import rotation
 from imdy_jax.humanoid import Humanoid
 from imdy_jax.mjcf import TO_MUJOCO, TO_SMPL, build_model

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from hinges import States
 
+from dynamics_benchmark.hinges import States
 from imdy_jax.dynamics.batched import batched_inverse_dynamics
 from imdy_jax.dynamics.newton_euler import inverse_dynamics
 from imdy_jax.humanoid import Humanoid
@@ -118,8 +118,7 @@ def ours(humanoid: Humanoid, states: States) -> Iterator[Contender]:
 
 def every(humanoid: Humanoid, states: States) -> Iterator[tuple[str, Callable[[], list[Contender]]]]:
     """Names of the peers, each with a call that makes its contenders."""
-    import native
-    import urdf_peers
+    from dynamics_benchmark import native, urdf_peers
 
     makers = {"imdy_jax": ours, "pinocchio": native.pinocchio, "MuJoCo": native.mujoco, "mjx": native.mjx,
               "jaxsim": urdf_peers.jaxsim, "adam": urdf_peers.adam}  # fmt: skip

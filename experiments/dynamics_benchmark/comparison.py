@@ -9,11 +9,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from contenders import Contender, Ready, every
-from hinges import States, random_states
-from limits import limits
-from timing import clock, time_limit
 
+from dynamics_benchmark.contenders import Contender, Ready, every
+from dynamics_benchmark.hinges import States, random_states
+from dynamics_benchmark.limits import limits
+from dynamics_benchmark.timing import clock, time_limit
 from imdy_jax.body.anthropometric import anthropometric_body
 from imdy_jax.dynamics.newton_euler import inverse_dynamics
 from imdy_jax.humanoid import Humanoid, from_body

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
-from contenders import Contender, in_jax
-from hinges import HINGES, States, describe
 
+from dynamics_benchmark.contenders import Contender, in_jax
+from dynamics_benchmark.hinges import HINGES, States, describe
 from imdy_jax import rotation
 from imdy_jax.humanoid import GRAVITY, Humanoid
 

@@ -1,0 +1,1 @@
+"""Inverse dynamics beside its peers: what `benchmark.py dynamics` runs."""
