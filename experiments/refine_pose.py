@@ -5,6 +5,7 @@ python experiments/refine_pose.py                                   # what it is
 python experiments/refine_pose.py --config.memory 0.1                # the same, noise as video estimates have it
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -19,12 +20,14 @@ from imdy_jax.humanoid import GRAVITY, Humanoid, from_body
 from imdy_jax.motion.amass import write_amass
 from imdy_jax.motion.clip import Clip, from_generalized_positions, generalized_positions
 from imdy_jax.motion.filters import NoFilter
-from imdy_jax.motion.load import load_clips
+from imdy_jax.motion.load import Rejected, load_clips
 from imdy_jax.report import Progress, Table, command, show
 from imdy_jax.run import enable_compilation_cache
 from imdy_jax.skeleton import joint_index
 from imdy_jax.view import noise_figures
 
+AT_ONCE = 4  # motions refined side by side
+EFFECTS = ("pose change °", "mm", "unexplained force before, % of weight", "after", "torque before, N·m rms", "after")
 SHOWN = {"left hip, extension": ("left_hip", 1.0), "left knee, extension": ("left_knee", -1.0),
          "left ankle, plantar flexion": ("left_ankle", 1.0)}  # fmt: skip
 
@@ -56,45 +59,48 @@ def main(
         mend(load_clips(motions, body, fps), body, settings, Path(out))
 
 
-def mend(loaded: tuple, body: Body, settings: Refinement, folder: Path) -> None:
-    """Refine clips one by one, so that what is done is kept; a clip that fails is reported and left out."""
+def mend(loaded: tuple[list[Clip], list[Rejected]], body: Body, settings: Refinement, folder: Path) -> None:
+    """Refine clips a few at a time and write each at once; a clip that fails is reported and left out."""
     clips, rejected = loaded
     humanoid, rows = from_body(body), []
     problems = [item.reason for item in rejected]
     with Progress(len(clips), "refining", "clip") as progress:
-        for clip in clips:
-            try:
-                rows.append(mend_one(clip, body, humanoid, settings, folder))
-            except (ValueError, FloatingPointError) as error:
-                problems.append(f"{clip.source}: {error}")
-            progress.advance()
-    columns = (
-        "motion",
-        "pose change °",
-        "mm",
-        "unexplained % of weight, before",
-        "after",
-        "torque N·m rms, before",
-        "after",
-    )
+        for start in range(0, len(clips), AT_ONCE):
+            some = clips[start : start + AT_ONCE]
+            before = [np.asarray(generalized_positions(clip, body), float) for clip in some]
+            for clip, old, new in zip(some, before, _refined(humanoid, before, some[0].fps, settings), strict=True):
+                if isinstance(new, Exception):
+                    problems.append(f"{clip.source}: {new}")
+                else:
+                    clean = from_generalized_positions(new, body, clip.fps, clip.name)
+                    write_amass(folder / f"{Path(clip.name).stem}.npz", clean)
+                    rows.append((clip.name, *effect(humanoid, old, new, clip.fps)))
+                progress.advance()
     title = f"Refinement of {len(rows)} motions, {len(problems)} left out"
-    show(
-        Table(title, columns, tuple(rows), tuple(f"left out: {p}" for p in problems)),
-        folder / "tables" / "refined.json",
-    )
+    notes = tuple(f"left out: {problem}" for problem in problems)
+    show(Table(title, ("motion", *EFFECTS), tuple(rows), notes), folder / "tables" / "refined.json")
     print(f"wrote {folder}")
 
 
-def mend_one(clip: Clip, body: Body, humanoid: Humanoid, settings: Refinement, folder: Path) -> tuple:
-    """Refine and write one clip; its row of the table."""
-    before = np.asarray(generalized_positions(clip, body), float)
-    after = refine(humanoid, [before], clip.fps, settings).motions[0]
-    write_amass(folder / f"{Path(clip.name).stem}.npz", from_generalized_positions(after, body, clip.fps, clip.name))
-    told = [estimate(humanoid, q, clip.fps, NoFilter()) for q in (before, after)]
+def _refined(
+    humanoid: Humanoid, motions: list[np.ndarray], fps: float, settings: Refinement
+) -> Sequence[np.ndarray | Exception]:
+    """Refined motions, all at once; where that fails one by one, and the errors of those that cannot be."""
+    try:
+        return refine(humanoid, motions, fps, settings).motions
+    except (ValueError, FloatingPointError) as error:
+        if len(motions) == 1:
+            return [error]
+        return [_refined(humanoid, [q], fps, settings)[0] for q in motions]
+
+
+def effect(humanoid: Humanoid, old: np.ndarray, new: np.ndarray, fps: float) -> tuple[float, ...]:
+    """What EFFECTS names, of a motion (T, 99) before and after."""
+    told = [estimate(humanoid, q, fps, NoFilter()) for q in (old, new)]
     rms = lambda x: float(np.sqrt(np.mean(np.asarray(x) ** 2)))  # noqa: E731
     weight = float(humanoid.total_mass) * GRAVITY
     unexplained = (100.0 * 3**0.5 * rms(each.residual[:, :3]) / weight for each in told)
-    return clip.name, *difference(humanoid, after, before), *unexplained, *(rms(each.torque) for each in told)
+    return *difference(humanoid, new, old), *unexplained, *(rms(each.torque) for each in told)
 
 
 def compare(body: Body, config: RefinementStudy, settings: Refinement, folder: Path) -> None:

@@ -92,7 +92,7 @@ def test_poses_change_little_and_for_the_better(outcome):
     assert all(after < before for after, before in zip(one.refined_pose, one.noisy_pose, strict=True))
 
 
-def test_files_are_refined_one_by_one_and_bad_ones_named(tmp_path, body, capsys):
+def test_files_are_refined_and_bad_ones_named(tmp_path, body, capsys):
     clip = procedural_clip("bow", body)
     few = lambda n: clip.replace(rotations=clip.rotations[:n], translation=clip.translation[:n])  # noqa: E731
     write_amass(tmp_path / "in" / "whole.npz", few(46))
