@@ -111,10 +111,11 @@ def test_files_are_refined_and_bad_ones_named(tmp_path, body, capsys):
 
 def test_what_cannot_be_refined_is_said(body):
     q = np.asarray(generalized_positions(procedural_clip("bow", body), body))[:40]
+    humanoid = from_body(body)
     with pytest.raises(ValueError, match="found 5 frames, expected at least"):
-        refine(from_body(body), [q[:5]], 30.0)
+        refine(humanoid, [q[:5]], 30.0)
     with jax.enable_x64(False), pytest.raises(ValueError, match="float32"):
-        refine(from_body(body), [q], 30.0)
+        refine(humanoid, [q], 30.0)
 
 
 def test_a_clip_survives_writing_and_reading(tmp_path, body):
