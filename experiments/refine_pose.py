@@ -15,7 +15,7 @@ from envs.people import PeopleConfig, make_bodies
 from imdy_jax.analysis.clean_motion import inner_frames, procedural_scenes
 from imdy_jax.analysis.refinement import Outcome, RefinementStudy, difference, estimate, outcome_table, study
 from imdy_jax.body.person import Body
-from imdy_jax.dynamics.refine import Refinement, refine
+from imdy_jax.dynamics.refine import AT_ONCE, Refinement, refine
 from imdy_jax.humanoid import GRAVITY, Humanoid, from_body
 from imdy_jax.motion.amass import write_amass
 from imdy_jax.motion.clip import Clip, from_generalized_positions, generalized_positions
@@ -26,7 +26,6 @@ from imdy_jax.run import enable_compilation_cache
 from imdy_jax.skeleton import joint_index
 from imdy_jax.view import noise_figures
 
-AT_ONCE = 4  # motions refined side by side
 EFFECTS = ("pose change °", "mm", "unexplained force before, % of weight", "after", "torque before, N·m rms", "after")
 SHOWN = {"left hip, extension": ("left_hip", 1.0), "left knee, extension": ("left_knee", -1.0),
          "left ankle, plantar flexion": ("left_ankle", 1.0)}  # fmt: skip

@@ -20,8 +20,8 @@ def env():
     return small_env(32)
 
 
-def _run(path, env, iterations, resume=False):
-    config = TrainConfig(minutes=60.0, iterations=iterations, checkpoint_every=2, ppo=PPO)
+def _run(path, env, iterations, resume=False, ppo=PPO):
+    config = TrainConfig(minutes=60.0, iterations=iterations, checkpoint_every=2, ppo=ppo)
     run = RunFolder.create(path, dataclasses.replace(config, iterations=0), seed=0, resume=resume)
     return run, train(env, config, run, seed=0)
 
@@ -40,6 +40,15 @@ def test_a_run_that_was_killed_goes_on_with_the_same_numbers(tmp_path, env):
     assert [row["reward"] for row in rows[0]] == [row["reward"] for row in rows[1]]
     kept = load(torn, TrainConfig(ppo=PPO), env.observation_size, env.action_size)
     assert kept.digest == resumed.digest == straight.digest
+
+
+def test_what_acts_is_the_average_and_steps_shrink_with_the_samples_seen(tmp_path, env):
+    never = dataclasses.replace(PPO, averaging=0.0, halving=1.0, least_divergence=1e-9)
+    run, trained = _run(tmp_path / "never", env, 3, ppo=never)
+    # An average that takes nothing in is the untrained actor, whose last layer is zero.
+    assert not trained.act(np.ones((1, env.observation_size))).any()
+    rates = [row["learning_rate"] for row in read_metrics(run.path / "metrics.jsonl")]
+    assert rates[2] < rates[1] < never.learning_rate  # nothing moves little enough once samples have been seen
 
 
 def test_learning_changes_the_policy_and_the_evaluation_is_deterministic(tmp_path, env):

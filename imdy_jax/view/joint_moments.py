@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from imdy_jax.biomechanics.opensim_gait import SAGITTAL, SIDES, UNEXPLAINED, Gait, contact_events
-from imdy_jax.view.plots import ESTIMATED, RECORDED, STYLE
+from imdy_jax.view.plots import ESTIMATED, RECORDED, saved_figure
 
 _STANCE, _MISSING, _REFERENCE = "#e9edf1", "#c9ced6", "#9db4cc"
 
@@ -31,8 +29,7 @@ def joint_moments(
       ours, reference: of the same trial; the reference's moments only are used.
       labels: names of the two.
     """
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.6, 7.6), layout="constrained")
+    with saved_figure(path, (8.6, 7.6)) as figure:
         axes = figure.subplots(4, 2, sharex=True, sharey="row")
         for foot, side in enumerate(SIDES):
             for row, (joint, action, _) in enumerate(SAGITTAL):
@@ -56,8 +53,6 @@ def joint_moments(
         pairs = [pair for axis in axes[0] for pair in zip(*axis.get_legend_handles_labels(), strict=True)]
         named = {label: handle for handle, label in pairs}
         figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=len(named), frameon=False)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
 
 
 def _shade(axis: Axes, gait: Gait, foot: int) -> None:

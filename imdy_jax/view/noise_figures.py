@@ -1,7 +1,5 @@
 """Figures of experiments/study_noise.py, drawn from its tables, and of refine_pose.py."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from matplotlib.figure import Figure
 from imdy_jax import rotation
 from imdy_jax.report import Table
 from imdy_jax.skeleton import JOINT_NAMES
-from imdy_jax.view.plots import COLOURS, ESTIMATED, RECORDED, STYLE
+from imdy_jax.view.plots import COLOURS, ESTIMATED, RECORDED, saved_figure
 from imdy_jax.view.raster import Camera
 from imdy_jax.view.stage import Mesh, draw
 from imdy_jax.view.surface import Surface
@@ -36,7 +34,7 @@ def amplification(path: str | Path, table: Table, levels: tuple[float, ...]) -> 
     Rows of the table: frames/s, noise, filter, bias, closed form, then Monte Carlo at each level (degrees).
     """
     rates, noises, names = (list(dict.fromkeys(row[i] for row in table.rows)) for i in range(3))
-    with _figure(path, (3.1 * len(rates) + 1.2, 6.2)) as figure:
+    with saved_figure(path, (3.1 * len(rates) + 1.2, 6.2)) as figure:
         axes = figure.subplots(len(noises), len(rates), sharex=True, sharey=True, squeeze=False)
         colours = dict(zip(names, ("#3b4252", *COLOURS, "#c9a227"), strict=False))
         for rate, noise, name, _, predicted, *sampled in (row[: 5 + len(levels)] for row in table.rows):
@@ -60,7 +58,7 @@ def amplification(path: str | Path, table: Table, levels: tuple[float, ...]) -> 
 def trade_off(path: str | Path, sweep: Table, noises: tuple[float, ...]) -> None:
     """Torque error against cut-off, one line per noise level (degrees); rows: frames/s, noise, cut-off, bias, gain."""
     rates, kinds = (list(dict.fromkeys(row[i] for row in sweep.rows)) for i in range(2))
-    with _figure(path, (3.1 * len(rates) + 1.2, 6.2)) as figure:
+    with saved_figure(path, (3.1 * len(rates) + 1.2, 6.2)) as figure:
         axes = figure.subplots(len(kinds), len(rates), sharex=True, sharey=True, squeeze=False)
         for i, kind in enumerate(kinds):
             for j, rate in enumerate(rates):
@@ -84,7 +82,7 @@ def lag(path: str | Path, table: Table, best: dict[float, float], noises: tuple[
 
     best: error (N·m) of the best zero-phase filter at each noise level, degrees.
     """
-    with _figure(path, (5.6, 3.9)) as figure:
+    with saved_figure(path, (5.6, 3.9)) as figure:
         axis = figure.subplots()
         delay, bias, gain = np.array([row[2:5] for row in table.rows], float).T
         for noise, colour in zip(noises, _shades(len(noises)), strict=True):
@@ -104,7 +102,7 @@ def sensitivity(path: str | Path, table: Table, surface: Surface) -> None:
     """
     rows = {row[0]: row[2:8] for row in table.rows}
     values = np.array([[np.nan if x is None else x for x in rows[name]] for name in JOINT_NAMES], float)
-    with _figure(path, (10.4, 8.2)) as figure:
+    with saved_figure(path, (10.4, 8.2)) as figure:
         grid: Any = figure.subfigures(1, 2, width_ratios=(0.62, 1.0))
         maps: list[Axes] = list(grid[0].subplots(2, 1))
         bars: list[Axes] = list(grid[1].subplots(1, 2, sharey=True))
@@ -130,7 +128,7 @@ def influence(path: str | Path, table: Table) -> None:
     place = {row[0]: np.array(row[1:], float) for row in table.rows}
     columns = [list(table.columns).index(name) - 1 for name in order[1:]]
     matrix = np.stack([place[name][columns] for name in order])
-    with _figure(path, (8.0, 7.2)) as figure:
+    with saved_figure(path, (8.0, 7.2)) as figure:
         axis = figure.subplots()
         norm = LogNorm(matrix.max() / 1e4, matrix.max(), clip=True)
         # A rotation whose torques do not feel it at all is white: another limb's, or one nearer to the hand.
@@ -148,7 +146,7 @@ def error_bars(
     title: str,
 ) -> None:  # fmt: skip
     """True torques (K, T), N·m, of a few joints within the intervals about noisy estimates."""
-    with _figure(path, (8.2, 1.9 * len(names) + 0.8)) as figure:
+    with saved_figure(path, (8.2, 1.9 * len(names) + 0.8)) as figure:
         axes = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
         for axis, name, *curves in zip(axes, names, true, found, half, strict=True):
             axis.fill_between(
@@ -164,7 +162,7 @@ def error_bars(
 
 def refinement(path: str | Path, time: np.ndarray, torques: np.ndarray, names: tuple[str, ...], title: str) -> None:
     """Torques (3, K, T), N·m, of a few joints: true, from filtered poses and from refined ones."""
-    with _figure(path, (8.2, 1.9 * len(names) + 0.8)) as figure:
+    with saved_figure(path, (8.2, 1.9 * len(names) + 0.8)) as figure:
         axes = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
         for axis, name, true, filtered, refined in zip(axes, names, *torques, strict=True):
             axis.plot(time, true, color=RECORDED, linewidth=1.6, label="true")
@@ -196,15 +194,6 @@ def _on_body(axis: Axes, surface: Surface, value: np.ndarray, norm: LogNorm, tit
 
 def _shades(count: int) -> np.ndarray:
     return mpl.colormaps["viridis_r"](np.linspace(0.12, 0.95, count))
-
-
-@contextmanager
-def _figure(path: str | Path, size: tuple[float, float]) -> Iterator[Figure]:
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        yield figure
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
 
 
 def _close(figure: Figure, axis: Axes, title: str, columns: int) -> None:

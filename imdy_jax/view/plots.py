@@ -60,7 +60,7 @@ def gait(
       mass: kg, of the subject.
       recorded, estimated: joint torques (T, 23, 3), N·m in child axes, and contact forces (T, 24, 3), N in world axes.
     """
-    with _figure(path, (8.2, 7.2)) as figure:
+    with saved_figure(path, (8.2, 7.2)) as figure:
         axes = figure.subplots(4, 2, sharex=True, sharey="row")
         for source, colour, label in zip((recorded, estimated), (RECORDED, ESTIMATED), labels, strict=True):
             if source is None:
@@ -111,7 +111,7 @@ def learning_curve(
     Raises:
       ValueError: no row of any run has a metric.
     """
-    with _figure(path, (3.9 * len(metrics) + 0.4, 3.0)) as figure:
+    with saved_figure(path, (3.9 * len(metrics) + 0.4, 3.0)) as figure:
         axes = figure.subplots(1, len(metrics), squeeze=False)[0]
         for axis, (key, label) in zip(axes, metrics.items(), strict=True):
             drawn = 0
@@ -136,7 +136,7 @@ def bars(path: str | Path, table: Table, lower_is_better: bool = True) -> None:
     The first column names the rows; columns without numbers are left out.
     """
     numeric = [i for i in range(1, len(table.columns)) if any(isinstance(row[i], int | float) for row in table.rows)]
-    with _figure(path, (2.4 * len(numeric) + 1.6, 0.34 * len(table.rows) + 1.1)) as figure:
+    with saved_figure(path, (2.4 * len(numeric) + 1.6, 0.34 * len(table.rows) + 1.1)) as figure:
         axes = figure.subplots(1, len(numeric), sharey=True, squeeze=False)[0]
         for axis, i in zip(axes, numeric, strict=True):
             values = np.array([np.nan if row[i] is None else float(row[i]) for row in table.rows])
@@ -156,7 +156,7 @@ def bars(path: str | Path, table: Table, lower_is_better: bool = True) -> None:
 
 
 @contextmanager
-def _figure(path: str | Path, size: tuple[float, float]) -> Iterator[Figure]:
+def saved_figure(path: str | Path, size: tuple[float, float]) -> Iterator[Figure]:
     """A figure in the house style that is written to the path at the end; no window system is touched."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")

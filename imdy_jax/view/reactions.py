@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
 from imdy_jax.biomechanics.force_plates import Measured
 from imdy_jax.biomechanics.ground_reaction import Reactions
-from imdy_jax.view.plots import ESTIMATED, RECORDED, STYLE
+from imdy_jax.view.plots import ESTIMATED, RECORDED, saved_figure
 
 _DOUBLE, _UNKNOWN = "#e9edf1", "#c9ced6"
 
@@ -24,8 +22,7 @@ def reactions(path: str | Path, estimate: Reactions, measured: Measured, weight:
     rows = ("vertical", "fore–aft (forward +)", "lateral (to the right +)")
     ours, plates = estimate.force @ axes_of / weight, measured.force @ axes_of / weight
     both = (plates[..., 0] > 0.03).all(axis=1)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.6, 6.6), layout="constrained")
+    with saved_figure(path, (8.6, 6.6)) as figure:
         axes = figure.subplots(3, 2, sharex=True, sharey="row")
         for foot, side in enumerate(("left", "right")):
             for row, name in enumerate(rows):
@@ -44,8 +41,6 @@ def reactions(path: str | Path, estimate: Reactions, measured: Measured, weight:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=RECORDED)
         named = dict(zip(*axes[0, 0].get_legend_handles_labels()[::-1], strict=True))
         figure.legend(named.values(), named.keys(), loc="outside upper right", ncols=len(named), frameon=False)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
 
 
 def _shade(axis, time: np.ndarray, mask: np.ndarray, **style) -> None:
