@@ -90,17 +90,18 @@ def iterate(
     (state, observation, deviation), steps = jax.lax.scan(
         lambda carry, k: _collect(policy, env, config, learner, carry, k), start, noise
     )
+    seen = normalize(learner.normalizer, steps["observation"])
+    reached = normalize(learner.normalizer, steps["final_observation"])
     scale = 1.0 - config.discount  # values are kept in units of reward per step
     advantage, value_target = advantages(
         steps["reward"] * scale,
-        steps["value"],
-        steps["next_value"],
+        policy.value(learner.params, seen),
+        policy.value(learner.params, reached),
         steps["terminated"],
         steps["truncated"],
         config.discount,
         config.trace,
     )
-    seen = normalize(learner.normalizer, steps["observation"])
     batch = Batch(seen, steps["action"], steps["mean"], advantage, value_target)
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
     params, optimizer, rate, learned = _learn(policy, config, learner, flat, for_order)
@@ -120,8 +121,7 @@ def _collect(
     policy: Policy, env: Environment, config: PPOConfig, learner: LearnerState, carry: tuple, key: jax.Array
 ) -> tuple:
     state, observation, deviation = carry
-    seen = normalize(learner.normalizer, observation)
-    mean = policy.mean(learner.params, seen)
+    mean = policy.mean(learner.params, normalize(learner.normalizer, observation))
     fresh = (1.0 - config.persistence**2) ** 0.5 * jax.random.normal(key, mean.shape)
     deviation = config.persistence * deviation + fresh
     action = mean + policy.spread * deviation
@@ -130,8 +130,7 @@ def _collect(
         "observation": observation,
         "action": action,
         "mean": mean,
-        "value": policy.value(learner.params, seen),
-        "next_value": policy.value(learner.params, normalize(learner.normalizer, result.final_observation)),
+        "final_observation": result.final_observation,
         "reward": result.reward.astype(jnp.float32),
         "terminated": result.terminated,
         "truncated": result.truncated,
