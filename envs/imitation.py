@@ -103,12 +103,10 @@ class ImitationEnv:
         broken = jax.vmap(diverged)(after.q, after.v)
         bodies = jax.vmap(body_state)(self.physics.humanoid, after.q, after.v)
         reference = self._reference(self.table.row(clip, frame))
-        recorded = jax.tree.map(lambda x: x[self.table.row(clip, frame)], self.table.recorded)
-        terms = jax.vmap(partial(imitation_terms, scales=self.config.scales))(bodies, recorded)
+        terms = jax.vmap(partial(imitation_terms, scales=self.config.scales))(bodies, reference)
         terms["energy"] = jax.vmap(energy_term)(substeps.torque, _joint_velocity(substeps.v))
         reward = total(terms, self.config.weights)
         off = jax.vmap(strayed, in_axes=(0, 0, None))(bodies.position, reference.position, self.config.stray_limit)
-        off &= jax.vmap(strayed, in_axes=(0, 0, None))(bodies.position, recorded.position, self.config.stray_limit)
         terminated = off | broken
         truncated = ~terminated & (frame >= self.table.length[clip] - 1)
         final_observation = self.observe(bodies, clip, frame)
@@ -122,7 +120,7 @@ class ImitationEnv:
         fresh = self.physics.reset(self.table.q[row].astype(after.q.dtype), self.table.v[row].astype(after.q.dtype))
         physics = _select(done, fresh, after)
         observation = self.observe(_select(done, self._reference(row), bodies), next_clip, next_frame)
-        gap = jnp.mean(jnp.linalg.norm(bodies.position - recorded.position, axis=-1), axis=-1)
+        gap = jnp.mean(jnp.linalg.norm(bodies.position - reference.position, axis=-1), axis=-1)
         return StepResult(
             state=TaskState(physics, next_clip, next_frame, tally, key),
             observation=observation,
@@ -133,38 +131,28 @@ class ImitationEnv:
             terminated=terminated,
             truncated=truncated,
             transition=Transition(
-                before.q, before.v, target, substeps, after.q, after.v, bodies.position, recorded.position
+                before.q, before.v, target, substeps, after.q, after.v, bodies.position, reference.position
             ),
         )
 
     def target(self, state: PhysicsState, clip: jax.Array, frame: jax.Array, action: jax.Array) -> jax.Array:
-        """PD target (N, 23, 4) for action (N, 69), within what the joints' effort limits allow."""
-        return jax.vmap(limit_target)(self.physics.humanoid, state.q, state.v, self.aim(state, clip, frame, action))
-
-    def aim(self, state: PhysicsState, clip: jax.Array, frame: jax.Array, action: jax.Array) -> jax.Array:
-        """Target before any limit: reference ∘ exp(feed-forward / kp) ∘ exp(advice + scale · action)."""
+        """PD target (N, 23, 4) for action (N, 69): reference ∘ exp(feed-forward / kp) ∘ exp(scale · action)."""
         config, humanoid, q = self.config, self.physics.humanoid, state.q
         row = self.table.row(clip, frame)
-        advance = jnp.zeros((*q.shape[:-1], NUM_JOINTS, 3), q.dtype)
+        offset = action.reshape(-1, NUM_JOINTS, 3).astype(q.dtype)
+        advance = jnp.zeros_like(offset)
         if config.reference_velocity:
             lag = humanoid.damping / humanoid.stiffness
             advance = advance + lag[..., None] * _joint_velocity(self.table.v[row])
         if config.feedforward:
             advance = advance + self._feedforward(state, row) / humanoid.stiffness[..., None]
         turn = rotation.exp(advance.astype(q.dtype))
-        offset = self.turn(action).astype(q.dtype)
         if config.relative_target:
             base = self.table.q[row][:, 7:].reshape(-1, NUM_JOINTS, 4).astype(q.dtype)
-            extra = rotation.exp(self.table.advice[row].astype(q.dtype) + offset)
-            return rotation.multiply(rotation.multiply(base, turn), extra)
-        return rotation.multiply(rotation.exp(offset), turn)
-
-    def turn(self, action: jax.Array) -> jax.Array:
-        """How far actions (N, 69) turn the joints' targets, rotation vectors (N, 23, 3)."""
-        offset = action.reshape(-1, NUM_JOINTS, 3)
-        if self.config.relative_target:
-            return self.config.action_scale * _REACH * offset
-        return self.config.absolute_action_scale * offset
+            turn = rotation.multiply(rotation.multiply(base, turn), rotation.exp(config.action_scale * _REACH * offset))
+        else:
+            turn = rotation.multiply(rotation.exp(config.absolute_action_scale * offset), turn)
+        return jax.vmap(limit_target)(humanoid, q, state.v, turn)
 
     def _feedforward(self, state: PhysicsState, row: jax.Array) -> jax.Array:
         if not self.config.balance:
@@ -177,11 +165,9 @@ class ImitationEnv:
         return jax.tree.map(lambda x: x[row], self.table.bodies)
 
     def observe(self, bodies: Bodies, clip: jax.Array, frame: jax.Array) -> jax.Array:
-        """Observation (N, O) of bodies (N, ...) at frame (N,) of clip (N,)."""
-        row = self.table.row(clip, frame + 1)
-        seen = jax.vmap(observe)
-        recorded = self.table.recorded.position[row]
-        return seen(bodies, self._reference(row), recorded, self.physics.humanoid.betas).astype(jnp.float32)
+        """Observation (N, O) of humanoids whose bodies (N, ...) are at frame (N,) of clip (N,)."""
+        ahead = self._reference(self.table.row(clip, frame + 1))
+        return jax.vmap(observe)(bodies, ahead, self.physics.humanoid.betas).astype(jnp.float32)
 
     def _draw_starts(self, key: jax.Array, tally: Tally) -> tuple[jax.Array, jax.Array]:
         weights = start_weights(tally, self.table.length, self.config.starts.floor)

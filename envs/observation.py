@@ -10,15 +10,11 @@ from imdy_jax.skeleton import NUM_BODIES
 
 SELF_SIZE = 1 + 3 * (NUM_BODIES - 1) + (6 + 3 + 3) * NUM_BODIES
 REFERENCE_SIZE = (3 + 6 + 3 + 3 + 3 + 6) * NUM_BODIES
-RECORDED_SIZE = 3 * NUM_BODIES
-OBSERVATION_SIZE = SELF_SIZE + NUM_BETAS + REFERENCE_SIZE + RECORDED_SIZE
+OBSERVATION_SIZE = SELF_SIZE + NUM_BETAS + REFERENCE_SIZE
 
 
-def observe(bodies: Bodies, reference: Bodies, recorded: jax.Array, betas: jax.Array) -> jax.Array:
-    """Observation (1016,): own state (358), shape (10), the reference of the next frame against it (576).
-
-    The last 72 are how far the bodies of the recording (24, 3) are from the reference's: zero where there is no plan.
-    """
+def observe(bodies: Bodies, reference: Bodies, betas: jax.Array) -> jax.Array:
+    """Observation (944,): own state (358), shape (10), and the reference of the next frame against it (576)."""
     turn = rotation.conjugate(rotation.heading(bodies.rotation[0]))
     root = bodies.position[0]
     own_position = rotation.rotate(turn, bodies.position - root)
@@ -32,7 +28,6 @@ def observe(bodies: Bodies, reference: Bodies, recorded: jax.Array, betas: jax.A
     goal += [rotation.rotate(turn, reference.linear - bodies.linear)]
     goal += [rotation.rotate(turn, reference.angular - bodies.angular)]
     goal += [ahead, _rotation_6d(turn, reference.rotation)]
-    goal += [rotation.rotate(turn, recorded - reference.position)]
     return jnp.concatenate([x.reshape(-1) for x in (*own, betas, *goal)])
 
 

@@ -6,7 +6,6 @@ them are lost, the search goes back and tries anew. What the best one did is the
 with the reference's intent, from which a policy learns where following the reference itself would only end in a fall.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -118,7 +117,7 @@ def _advance(
         target = env.target(physics, clips, frames + 1, action)
         physics, _ = env.physics.step(physics, target)
         bodies = jax.vmap(body_state)(env.physics.humanoid, physics.q, physics.v)
-        recorded = jax.tree.map(lambda x: x[env.table.row(clips, frames + 1)], env.table.recorded)
+        recorded = jax.tree.map(lambda x: x[env.table.row(clips, frames + 1)], env.table.bodies)
         gap = jnp.mean(jnp.linalg.norm(bodies.position - recorded.position, axis=-1), axis=-1)
         return physics, (physics.q, physics.v, target, gap, jax.vmap(_distance)(env.physics.humanoid, bodies, recorded))
 
@@ -154,30 +153,3 @@ def _trace(done: list[_Window], q: np.ndarray, v: np.ndarray, length: int) -> Pl
     steps = zip(first, *parts[::-1], strict=True)
     return Plan(*(np.concatenate([np.asarray(start)[None], *rest])[:length] for start, *rest in steps))
 
-
-def advise(env: ImitationEnv, plans: Mapping[int, Plan], trained: Trained | None) -> jax.Array:
-    """Advice (F, 23, 3) for env.table, which follows the plans already, environment c of env being row c's subject.
-
-    It is what the plan did beyond what the controller, and the policy, would do there: with it they repeat the plan.
-    """
-    table, clips = env.table, jnp.arange(env.num_envs)
-    planned = np.tile([1.0, 0.0, 0.0, 0.0], (len(table.q), 23, 1)).astype(np.float32)
-    known = np.zeros(len(table.q), bool)
-    for clip, plan in plans.items():
-        begin = int(table.start[clip])
-        planned[begin : begin + len(plan.target)] = plan.target
-        known[begin + 1 : begin + len(plan.target)] = True
-
-    def at(frame: jax.Array) -> tuple[jax.Array, jax.Array]:
-        before, row = table.row(clips, frame - 1), table.row(clips, frame)
-        bodies = jax.tree.map(lambda x: x[before], table.bodies)
-        state = env.physics.reset(table.q[before], table.v[before])
-        nothing = jnp.zeros((env.num_envs, env.action_size))
-        action = nothing if trained is None else trained.act(env.observe(bodies, clips, frame - 1))
-        undisturbed = env.aim(state, clips, jnp.full_like(clips, frame), nothing)
-        return row, rotation.between(undisturbed, jnp.asarray(planned)[row]) - env.turn(action)
-
-    row, advice = jax.jit(partial(jax.lax.map, at))(jnp.arange(1, int(jnp.max(table.length))))
-    told = np.zeros((len(table.q), 23, 3), np.float32)
-    told[np.asarray(row)] = advice
-    return jnp.asarray(np.where(known[:, None, None], told, 0.0))

@@ -1,6 +1,5 @@
 """The motions to imitate as one table of frames: poses, velocities and feed-forward torques of every clip."""
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -34,8 +33,6 @@ class ReferenceTable:
     v: jax.Array  # (F, 75)
     a: jax.Array  # (F, 75) v̇ of the low-passed motion
     bodies: Bodies  # leaves (F, 24, ...)
-    recorded: Bodies  # the same of the recording that the clip is to be like; where there is no plan, the clip itself
-    advice: jax.Array  # (F, 23, 3) rad: the plan's turn of each joint's target on top of what the controller does
     feedforward: jax.Array  # (F, 23, 3) N·m, child axes
     start: jax.Array  # (C,) int
     length: jax.Array  # (C,) int
@@ -62,8 +59,7 @@ def build_table(humanoids: Humanoid, trajectories: list[np.ndarray], fps: float)
     length = np.array([len(q) for q in trajectories])
     start = np.concatenate([[0], np.cumsum(length)[:-1]])
     q, v, a, bodies, torque = jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
-    advice = jnp.zeros_like(torque)
-    return ReferenceTable(q, v, a, bodies, bodies, advice, torque, jnp.asarray(start), jnp.asarray(length))
+    return ReferenceTable(q, v, a, bodies, torque, jnp.asarray(start), jnp.asarray(length))
 
 
 def _reference(humanoid: Humanoid, q: np.ndarray, fps: float) -> tuple:
@@ -79,26 +75,6 @@ def _reference(humanoid: Humanoid, q: np.ndarray, fps: float) -> tuple:
     dtype = humanoid.mass.dtype
     smoothed = jnp.asarray(smooth_acceleration, dtype)
     return jnp.asarray(q, dtype), jnp.asarray(rate, dtype), smoothed, jax.tree.map(keep, bodies), keep(torque)
-
-
-def follow(table: ReferenceTable, humanoids: Humanoid, ways: Mapping[int, tuple[np.ndarray, np.ndarray]], fps: float):
-    """The table with other ways through some clips, by index: q (T, 99) and v (T, 75) of humanoids[c] in clip c.
-
-    What was recorded stays what the way is measured against.
-    """
-    q, v, a = (np.array(x) for x in (table.q, table.v, table.a))
-    bodies = jax.tree.map(np.array, table.bodies)
-    for clip, (way_q, way_v) in ways.items():
-        rows = slice(int(table.start[clip]), int(table.start[clip] + table.length[clip]))
-        q[rows], v[rows] = way_q, way_v
-        a[rows] = accelerations(lowpass(way_q, fps, FEEDFORWARD_CUTOFF), fps)
-        person = jax.tree.map(lambda x, c=clip: x[c], humanoids)
-        for kept, new in zip(bodies, _bodies(person, jnp.asarray(q[rows]), jnp.asarray(v[rows])), strict=True):
-            kept[rows] = new
-    return table.replace(q=jnp.asarray(q), v=jnp.asarray(v), a=jnp.asarray(a), bodies=jax.tree.map(jnp.asarray, bodies))
-
-
-_bodies = jax.jit(jax.vmap(body_state, in_axes=(None, 0, 0)))
 
 
 @jax.jit
