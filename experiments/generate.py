@@ -3,6 +3,7 @@
     python experiments/generate.py                                      # the motions the imitator was trained on
     python experiments/generate.py --config.motions my_clips            # other motions
     python experiments/generate.py --config.substeps 8                  # finer physics
+    python experiments/generate.py --search                             # and look for a way where the policy is lost
 
 Killed and called again, it goes on with the sequences that are missing. At the end every certified sequence is
 imitated once more from its own record: re-imitation, the baseline that experiments/fit_solver.py puts beside the
@@ -11,23 +12,30 @@ solver.
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import jax
 import numpy as np
 
 from envs.imitator import open_imitator
 from envs.people import load_cast
+from envs.planning import PlanConfig
+from envs.reimitation import reimitate
 from envs.studio import Studio, make_studio
-from envs.world import CONTROL_HZ, make_cast
-from imdy_jax.dataset.certify import certified_ids, certify_dataset
+from imdy_jax.dataset.certify import certify_dataset
 from imdy_jax.dataset.record import Record
 from imdy_jax.dataset.report import residual_table, summarize
-from imdy_jax.dataset.store import Dataset, create_dataset, has_sequence, read_record, sequence_ids, write_record
-from imdy_jax.motion.clip import Clip, from_generalized_positions
+from imdy_jax.dataset.store import (
+    Dataset,
+    create_dataset,
+    has_sequence,
+    known_attributes,
+    sequence_ids,
+    write_record,
+)
 from imdy_jax.report import Progress, Table, command, show
 from imdy_jax.run import RunFolder, enable_compilation_cache
-from imdy_jax.solver.evaluate import Dynamics, save_predictions
+from imdy_jax.solver.evaluate import save_predictions
 
 
 @dataclass(frozen=True)
@@ -40,12 +48,13 @@ class GenerateConfig:
     substeps: int = 4  # physics substeps per control step: finer than in training, for stiffer contact
     seats: int = 64  # humanoids simulated side by side, at most about
     shortest: int = 30  # control steps: what fails earlier is left out
+    plan: PlanConfig = field(default_factory=PlanConfig)  # for --search
     single: bool = False  # simulate in float32 (MJX on a GPU always does)
 
 
 def main(
     config: GenerateConfig = GenerateConfig(), imitator: str = "runs/default/imitator",
-    run: str = "runs/default/dataset", json: str | None = None,
+    run: str = "runs/default/dataset", search: bool = False, json: str | None = None,
 ) -> None:  # fmt: skip
     """Generate and certify a dataset.
 
@@ -53,6 +62,7 @@ def main(
       config: what to record.
       imitator: run folder of train_imitator.py.
       run: run folder to write; the dataset is dataset.zarr in it.
+      search: look for a way through the clips that the policy loses; takes minutes per minute of motion.
       json: where to write the table, in place of the run folder.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -78,7 +88,10 @@ def main(
         clocks.append(time.monotonic())
         recorded = sum(session.play(keep))
         clocks.append(time.monotonic())
-    names = sequence_ids(dataset)
+    seconds = np.diff(clocks)
+    if search:
+        find_ways(dataset, studio, config.plan)
+    names, clocks = sequence_ids(dataset), [time.monotonic()]
     certify_dataset(dataset, names[:1], renew=True)
     clocks.append(time.monotonic())
     with Progress(len(names), "certifying", "sequence") as progress:
@@ -88,40 +101,34 @@ def main(
     show(residual_table(certificates), tables / "certificate.json")
     if recorded:
         checked = sum(c.duration for c in certificates)
-        show(speed_table(np.diff(clocks), recorded, checked, config.substeps), tables / "speed.json")
+        show(speed_table([*seconds, *np.diff(clocks)], recorded, checked, config.substeps), tables / "speed.json")
     show(summarize(dataset), json or tables / "dataset.json")
     save_predictions(folder.path / "reimitation.npz", reimitate(dataset, studio))
 
 
-def reimitate(dataset: Dataset, studio: Studio) -> dict[str, Dynamics]:
-    """Torques and forces of imitating every certified sequence once more, by sequence."""
-    bodies, digests = studio.cast.bodies, [subject.digest for subject in studio.subjects]
-    clips: list[list[Clip]] = [[] for _ in bodies]
-    for name in certified_ids(dataset):
-        record = read_record(dataset, name)
-        if record.subject.digest in digests:
-            who = digests.index(record.subject.digest)
-            clips[who].append(from_generalized_positions(record.q, bodies[who], CONTROL_HZ, record.id))
-    cast = make_cast(bodies, clips)
-    session = replace(studio, cast=cast, shortest=1).prepare(np.arange(len(cast.clips)))
-    return dict(session.play(lambda row, record: (cast.clips[row].name, _padded(record, cast.lengths[row] - 1))))
+def find_ways(dataset: Dataset, studio: Studio, config: PlanConfig) -> None:
+    """Add what a search finds for the clips that the policy alone has lost; what is there already is not sought."""
+    searching = studio.searching(config)
+
+    def lost(row: int) -> bool:
+        plain = known_attributes(dataset, studio.name(row))
+        return not (plain and plain["success"]) and not has_sequence(dataset, searching.name(row))
+
+    rows = np.array([row for row in range(len(studio.cast.clips)) if lost(row)], int)
+    found = sum(1 for _ in searching.search(rows, config, lambda _, record: write_record(dataset, record)))
+    print(f"a way to the end found through {found} of {len(rows)} clips that the policy alone had lost")
 
 
-def speed_table(seconds: np.ndarray, recorded: float, checked: float, substeps: int) -> Table:
-    """Seconds of motion per second of wall clock; seconds (4,) of compiling and recording, compiling and certifying."""
-    rows = (("recording", recorded, *seconds[:2]), ("certifying", checked, *seconds[2:]))
+def speed_table(seconds: list[float], recorded: float, checked: float, substeps: int) -> Table:
+    """Seconds of motion per second of wall clock; seconds of compiling and recording, compiling and certifying."""
+    compiling, recording, compiling_check, checking = seconds
+    rows = (("recording", recorded, compiling, recording), ("certifying", checked, compiling_check, checking))
     return Table(
         f"Speed at {substeps} substeps",
         ("step", "motion s", "compiling s", "wall clock s", "s of motion per s"),
         tuple((name, motion, compiling, wall, motion / wall) for name, motion, compiling, wall in rows),
         ("Recording: simulating, packing and writing to disk. Certifying: reading from disk and checking.",),
     )
-
-
-def _padded(record: Record, steps: int) -> Dynamics:
-    """The 30 Hz view over all steps of the sequence, NaN after the imitation failed."""
-    fill = lambda x: np.concatenate([x, np.full((steps - len(x), *x.shape[1:]), np.nan, x.dtype)])  # noqa: E731
-    return Dynamics(fill(np.asarray(record.angular_momentum)), fill(np.asarray(record.contact_force)))
 
 
 if __name__ == "__main__":

@@ -87,7 +87,8 @@ def collect(
         for i, take in enumerate(takes):
             if take is not None and _extend(take, jax.tree.map(lambda x, i=i: x[:, i], kept)):
                 takes[i] = None
-                yield take.row, *_finish(take, recorder.humanoids[i])
+                played = jax.tree.map(lambda *parts: np.concatenate(parts), *take.parts)
+                yield take.row, *as_rollout(played, recorder.humanoids[i])
                 advance(take.steps)
 
 
@@ -99,9 +100,8 @@ def _extend(take: _Take, part: Transition) -> bool:
     return len(part.q) == left or frames_followed(part.position, part.reference) < len(part.q)
 
 
-def _finish(take: _Take, humanoid: Humanoid) -> tuple[Rollout, ClipScore]:
-    """The rollout of a take up to where it fails, and its score; it starts on the reference."""
-    played = jax.tree.map(lambda *parts: np.concatenate(parts), *take.parts)
+def as_rollout(played: Transition, humanoid: Humanoid) -> tuple[Rollout, ClipScore]:
+    """What was played of a clip, leaves (T, ...), up to where it fails, and its score; it starts on the reference."""
     judged = score(played.position, played.reference)
     kept = jax.tree.map(lambda x: x[: judged.frames], played)
     substeps = kept.substeps

@@ -42,6 +42,7 @@ class Provenance:
     engine: str  # "mujoco" or "mjx"
     timestep: float  # s, of one physics substep
     substeps: int  # per control step
+    particles: int = 0  # humanoids that searched for a way to depart from the policy; 0: the policy alone
     friction: float = FRICTION
     software: tuple[tuple[str, str], ...] = dataclasses.field(default_factory=_software)
 

@@ -29,7 +29,7 @@ def summarize(dataset: Dataset) -> Table:
         ("certified motion", sum(c.duration for c in passed), "s"),
         ("failed", len(known) - len(passed), "sequences"),
         ("not checked yet", len(names) - len(known), "sequences"),
-        ("imitation succeeded", share([a for a in attributes if a["success"]]), "% of sequences"),
+        ("followed to the end", _followed(attributes), "% of clips and subjects"),
         ("imitation error", _mean([a["position_error_mm"] for a in attributes]), "mm, mean over sequences"),
         ("clipped torques", _mean([100 * a["clipped_share"] for a in attributes]), "% of joints and substeps"),
         *_clipped_groups(known),
@@ -39,6 +39,15 @@ def summarize(dataset: Dataset) -> Table:
     failing = [f"failed: {c.sequence}: {c.faults[0]}" for c in known if not c.passed]
     more = [f"failed: {len(failing) - _LISTED} more"] if len(failing) > _LISTED else []
     return Table("Dataset", ("", "value", "unit"), tuple(rows), (*failing[:_LISTED], *more))
+
+
+def _followed(attributes: list[dict]) -> float | None:
+    """Share of the clips, by subject, of which some sequence is whole."""
+    whole: dict[tuple[str, str], bool] = {}
+    for a in attributes:
+        motion = a["clip"]["digest"], a["subject"]
+        whole[motion] = whole.get(motion, False) or a["success"]
+    return 100.0 * sum(whole.values()) / len(whole) if whole else None
 
 
 def _clipped_groups(certificates: list[Certificate]) -> list[tuple]:
