@@ -1,0 +1,79 @@
+"""The search: it leads through a clip on which the policy alone falls, and what it found is repeated exactly."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from envs.imitation import ACTION_SIZE
+from envs.imitator import ImitatorConfig
+from envs.observation import OBSERVATION_SIZE
+from envs.planning import PlanConfig, Planner, make_replay
+from envs.studio import make_studio
+from envs.world import make_cast, playing_env
+from imdy_jax.body.anthropometric import anthropometric_body
+from imdy_jax.dataset.certify import certify
+from imdy_jax.imitation.evaluate import evaluate
+from imdy_jax.imitation.policy import Trained, init_normalizer, make_policy
+from imdy_jax.motion.procedural import procedural_clip
+
+SEARCH = PlanConfig(particles=96, attempts=4)
+FRAMES = 70
+
+
+@pytest.fixture(scope="module", autouse=True)
+def double():
+    """float64, in which generate.py simulates."""
+    jax.clear_caches()  # as in conftest.strict
+    with jax.enable_x64(True):
+        yield
+    jax.clear_caches()
+
+
+@pytest.fixture(scope="module")
+def studio():
+    """A policy that has learnt nothing, a walk that it falls on, and a clip that nobody can follow."""
+    body = anthropometric_body()
+    walk = procedural_clip("walk", body, 30.0)
+    walk = replace(walk, rotations=walk.rotations[:FRAMES], translation=walk.translation[:FRAMES])
+    flight = np.array(walk.translation, float)
+    flight[20:, 2] += 0.1 * np.arange(FRAMES - 20)  # it rises like a balloon
+    policy = make_policy((8,), (8,), ACTION_SIZE, 0.1)
+    trained = Trained(policy, policy.init(jax.random.PRNGKey(0), OBSERVATION_SIZE), init_normalizer(OBSERVATION_SIZE))
+    cast = make_cast([body], [[walk, replace(walk, name="balloon", translation=flight)]])
+    return make_studio(cast, trained, ImitatorConfig(), substeps=2, seats=1, shortest=1).searching(SEARCH)
+
+
+@pytest.fixture(scope="module")
+def found(studio):
+    """What the search finds, by row."""
+    return dict(studio.search(np.array([0, 1]), SEARCH, lambda row, record: (row, record)))
+
+
+def test_it_leads_to_the_end_where_the_policy_alone_falls(studio, found):
+    alone = evaluate(studio.trained, playing_env(studio.cast, studio.world, studio.cast.subjects), [FRAMES] * 2)
+    assert not alone[0].success
+    assert found[0].success
+    assert len(found[0].q) == FRAMES
+    assert found[0].position_error < 1e3 * SEARCH.lost  # the replay went where the search did
+
+
+def test_what_it_found_obeys_physics_and_tells_how_it_was_found(studio, found):
+    assert certify(found[0]).faults == ()
+    assert found[0].provenance.particles == SEARCH.particles
+    plain = replace(studio, provenance=replace(studio.provenance, particles=0))
+    assert found[0].id == studio.name(0) != plain.name(0)
+
+
+def test_what_nobody_can_follow_is_told_and_left_out(studio, found):
+    assert set(found) == {0}
+
+
+def test_the_same_seed_finds_the_same_and_a_replay_repeats_it(studio, found):
+    crowd = playing_env(studio.cast, studio.world, np.zeros(SEARCH.particles, int), record=True)
+    target = Planner(crowd, SEARCH, studio.trained).plan(0, studio.provenance.seed)
+    np.testing.assert_array_equal(target, found[0].target)
+    again = make_replay(playing_env(studio.cast, studio.world, np.zeros(1, int), record=True))(0, target)
+    for name in ("q", "v", "target"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(found[0], name)[: FRAMES - 1])
