@@ -1,26 +1,44 @@
-"""Any path → clips for a person: read, resample, fit, check. A new format is a new file here and a line in READERS."""
+"""Any path → clips for a person: read, resample, fit, check. A new format is a new file here and a line in FORMATS."""
 
 import collections
 import dataclasses
 import itertools
 import logging
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from imdy_jax.body.person import Body
+from imdy_jax.motion.acclaim import read_acclaim
 from imdy_jax.motion.amass import read_amass
+from imdy_jax.motion.bvh import read_bvh
 from imdy_jax.motion.check import Problem, check_clip, rejected
 from imdy_jax.motion.clip import Clip
+from imdy_jax.motion.deepmimic import read_deepmimic
 from imdy_jax.motion.errors import MotionFileError, require_length
-from imdy_jax.motion.fit import fit
+from imdy_jax.motion.fit import fit, settle
 from imdy_jax.motion.procedural import procedural_clips
 from imdy_jax.motion.resample import mirror, resample
 
 logger = logging.getLogger(__name__)
 
 PROCEDURAL = "procedural"
-READERS: dict[str, Callable[..., Clip]] = {".npz": read_amass}
+
+
+class Format(NamedTuple):
+    """A kind of motion file."""
+
+    read: Callable[..., Clip]
+    foreign: bool  # made of another skeleton than SMPL's
+
+
+FORMATS = {
+    "*.npz": Format(read_amass, False),
+    "*.amc": Format(read_acclaim, True),
+    "*.bvh": Format(read_bvh, True),
+    "humanoid3d_*.txt": Format(read_deepmimic, True),
+}
 NOT_MOTIONS = ("shape.npz", "*_stagei.npz")  # AMASS keeps body shapes and calibrations beside the motions
 
 
@@ -60,16 +78,21 @@ def find_files(path: Path) -> list[Path]:
     """Motion files under a path, sorted; raises FileNotFoundError or ValueError that lists the known formats."""
     if not path.exists():
         raise FileNotFoundError(f"{path}: found nothing, expected a motion file or a folder of them; check the path")
-    known = ", ".join(READERS)
+    known = ", ".join(FORMATS)
     if path.is_file():
-        if path.suffix.lower() not in READERS:
+        if _format(path) is None:
             raise ValueError(f"{path}: found format {path.suffix!r}, expected one of {known}; convert the file")
         return [path]
-    files = [file for file in sorted(path.rglob("*")) if file.is_file() and file.suffix.lower() in READERS]
+    files = [file for file in sorted(path.rglob("*")) if file.is_file() and _format(file)]
     files = [file for file in files if not any(file.match(pattern) for pattern in NOT_MOTIONS)]
     if not files:
-        raise ValueError(f"{path}: found no motion file, expected some with suffix {known}; name another folder")
+        raise ValueError(f"{path}: found no motion file, expected some named {known}; name another folder")
     return files
+
+
+def _format(file: Path) -> Format | None:
+    """The format of a file of this name."""
+    return next((kind for pattern, kind in FORMATS.items() if fnmatch(file.name.lower(), pattern)), None)
 
 
 def _read_all(path: Path, body: Body, fps: float, options: dict[str, Any]) -> tuple[list[Clip], list[Rejected]]:
@@ -77,12 +100,15 @@ def _read_all(path: Path, body: Body, fps: float, options: dict[str, Any]) -> tu
     clips, bad = [], []
     for file, name in zip(files, _unique_names(files, path), strict=True):
         try:
-            clip = resample(READERS[file.suffix.lower()](file, **options), fps)
+            kind = _format(file)
+            assert kind is not None  # find_files lists no others
+            clip = resample(kind.read(file, **options), fps)
             require_length(file, f"motion at {fps:g} fps", clip.num_frames)
         except MotionFileError as error:
             bad.append(Rejected(str(file), str(error)))
             continue
-        clips.append(fit(dataclasses.replace(clip, name=name), body))
+        fitted = fit(dataclasses.replace(clip, name=name), body)
+        clips.append(settle(fitted, body) if kind.foreign else fitted)
     return clips, bad
 
 
