@@ -20,6 +20,8 @@ class PeopleConfig:
 
     motions: str = PROCEDURAL  # a motion file, a folder of them, or the built-in set
     mirrored: bool = False  # also every motion's mirror image
+    speeds: tuple[float, ...] = (1.0,)  # every motion at each of these factors of its speed
+    check: bool = True  # leave out motions that nobody can have made
     sex: str = "neutral"  # female, male or neutral
     stature: float | None = None  # m, of the embedded body; its sex's mean by default
     mass: float | None = None  # kg; the mean by default
@@ -41,7 +43,8 @@ def make_bodies(config: PeopleConfig) -> list[Body]:
 def load_cast(config: PeopleConfig) -> tuple[Cast, list[Rejected]]:
     """Everybody with every motion, fitted to them; motions left out are logged and returned with the reason."""
     bodies = make_bodies(config)
-    loaded = [load_clips(config.motions, body, fps=CONTROL_HZ, mirrored=config.mirrored) for body in bodies]
+    options = {"check": config.check, "mirrored": config.mirrored, "speeds": config.speeds}
+    loaded = [load_clips(config.motions, body, fps=CONTROL_HZ, **options) for body in bodies]
     rejected = list({item.source: item for _, items in loaded for item in items}.values())
     for item in rejected:
         logger.warning("left out: %s", item.reason)

@@ -85,3 +85,16 @@ def test_wrong_paths(tmp_path, body):
     (tmp_path / "walk.fbx").write_text("")
     with pytest.raises(ValueError, match=r"found format '\.fbx', expected one of \*\.npz, \*\.amc, \*\.bvh"):
         load_clips(tmp_path / "walk.fbx", body)
+
+
+def test_speeds_make_copies_of_their_own_name_and_length(tmp_path, body, squat):
+    _save(tmp_path / "down.npz", squat)
+    clips, _ = load_clips(tmp_path, body, speeds=(0.8, 1.0, 1.25), mirrored=True)
+    assert len(clips) == len({clip.name for clip in clips}) == 6
+    found = {clip.name: clip for clip in clips}
+    for speed in (0.8, 1.25):
+        copy = found[f"down_x{speed:g}"]
+        assert copy.duration == pytest.approx(found["down"].duration / speed, abs=1 / 30)
+        assert copy.digest == found["down"].digest  # so that no solver is judged by a copy of what it was fitted to
+    with pytest.raises(ValueError, match="2 plays at double speed"):
+        load_clips(tmp_path, body, speeds=(0.0,))

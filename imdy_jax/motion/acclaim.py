@@ -84,7 +84,8 @@ def _sections(path: Path) -> dict[str, list[str]]:
 
 
 def _bones(path: Path, lines: list[str], unit: float) -> dict[str, Bone]:
-    bones, fields = {}, {}
+    bones: dict[str, Bone] = {}
+    fields: dict[str, list[str]] = {}
     for line in lines:
         word, *rest = line.split()
         if word == "begin":

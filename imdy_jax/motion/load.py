@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from imdy_jax.motion.deepmimic import read_deepmimic
 from imdy_jax.motion.errors import MotionFileError, require_length
 from imdy_jax.motion.fit import fit, settle
 from imdy_jax.motion.procedural import procedural_clips
-from imdy_jax.motion.resample import mirror, resample
+from imdy_jax.motion.resample import at_speed, mirror, resample
 
 logger = logging.getLogger(__name__)
 
@@ -51,13 +51,14 @@ class Rejected(NamedTuple):
 
 
 def load_clips(
-    path: str | Path, body: Body, fps: float = 30.0, check: bool = True, mirrored: bool = False, **reader: Any
-) -> tuple[list[Clip], list[Rejected]]:
+    path: str | Path, body: Body, fps: float = 30.0, check: bool = True, mirrored: bool = False,
+    speeds: Sequence[float] = (1.0,), **reader: Any,
+) -> tuple[list[Clip], list[Rejected]]:  # fmt: skip
     """Clips of a file, of a folder (with its subfolders, in order of name) or of the built-in set, fitted to a body.
 
     path: a file or folder, or "procedural". fps: frame rate of the clips returned. check: leave out clips that no
     person can have made (check.py); lesser problems are logged as warnings. mirrored: add each clip's mirror image.
-    reader: options of the file format, for instance up="y" for AMASS-style files that are y-up.
+    speeds: each clip is there once for each of these factors of its speed. reader: options of the file format, for instance up="y" for AMASS-style files that are y-up.
     A bad file is reported in the second list and does not stop the others. Raises FileNotFoundError where the path
     does not exist, ValueError where a folder holds no motion file or a single file is in an unknown format.
     """
@@ -66,6 +67,7 @@ def load_clips(
         clips = list(procedural_clips(body, fps).values())
     else:
         clips, bad = _read_all(Path(path), body, fps, reader)
+    clips = [at_speed(clip, speed) for clip in clips for speed in speeds]
     if check:
         clips, unsound = _sound(clips, body)
         bad = bad + unsound

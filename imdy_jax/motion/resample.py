@@ -51,6 +51,15 @@ def time_scale(clip: Clip, factor: float) -> Clip:
     return resample(dataclasses.replace(clip, fps=clip.fps / factor), clip.fps)
 
 
+def at_speed(clip: Clip, speed: float) -> Clip:
+    """The same motion `speed` times as fast, named for it. Raises ValueError unless > 0."""
+    if speed == 1.0:
+        return clip
+    if not speed > 0:
+        raise ValueError(f"speed: found {speed}, expected a positive number; 2 plays at double speed")
+    return dataclasses.replace(time_scale(clip, 1.0 / speed), name=f"{clip.name}_x{speed:g}")
+
+
 def mirror(clip: Clip) -> Clip:
     """The clip seen in a mirror: left and right joints exchanged, the world reflected in x. Its own inverse.
 
