@@ -43,8 +43,9 @@ def make_bodies(config: PeopleConfig) -> list[Body]:
 def load_cast(config: PeopleConfig) -> tuple[Cast, list[Rejected]]:
     """Everybody with every motion, fitted to them; motions left out are logged and returned with the reason."""
     bodies = make_bodies(config)
-    options = {"check": config.check, "mirrored": config.mirrored, "speeds": config.speeds}
-    loaded = [load_clips(config.motions, body, fps=CONTROL_HZ, **options) for body in bodies]
+    loaded = [
+        load_clips(config.motions, body, CONTROL_HZ, config.check, config.mirrored, config.speeds) for body in bodies
+    ]
     rejected = list({item.source: item for _, items in loaded for item in items}.values())
     for item in rejected:
         logger.warning("left out: %s", item.reason)

@@ -58,7 +58,8 @@ def load_clips(
 
     path: a file or folder, or "procedural". fps: frame rate of the clips returned. check: leave out clips that no
     person can have made (check.py); lesser problems are logged as warnings. mirrored: add each clip's mirror image.
-    speeds: each clip is there once for each of these factors of its speed. reader: options of the file format, for instance up="y" for AMASS-style files that are y-up.
+    speeds: each clip is there once for each of these factors of its speed.
+    reader: options of the file format, for instance up="y" for AMASS-style files that are y-up.
     A bad file is reported in the second list and does not stop the others. Raises FileNotFoundError where the path
     does not exist, ValueError where a folder holds no motion file or a single file is in an unknown format.
     """
