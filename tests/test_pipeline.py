@@ -77,6 +77,15 @@ def test_a_resumed_run_keeps_the_milestones_measured_before(resumed):
     assert after == before
 
 
+def test_evaluating_it_again_on_its_motions_gives_the_same_figures(line, folder):
+    _call(folder, "evaluate.py", "--imitator", "imitator", "--motions", "motions", "--json", "judged.json")
+    table = json.loads((folder / "judged.json").read_text())
+    last = json.loads((folder / "imitator" / "tables" / "imitator.json").read_text())["rows"][-1]
+    assert [row[0] for row in table["rows"][:-1]] == ["arm_wave", "sway"]
+    assert table["rows"][-1][3:] == pytest.approx(last[3:7], rel=1e-3)
+    assert f"{last[2]:.1f} %" == table["rows"][-1][1]
+
+
 def test_a_damaged_file_is_reported_and_left_out(line):
     assert "torn.npz" in line["trained"]
     assert "on 2 clips of 1 subject(s), 1 left out" in line["trained"]
