@@ -41,6 +41,7 @@ class PlanConfig:
     lost: float = 0.45  # m, mean over bodies: beyond it the search goes back
     back: int = 8  # windows to go back; twice as many each time that this led no further
     attempts: int = 6  # times that it goes back before it gives up
+    beyond: int = 5  # windows after the clip's end, in its last pose, so that it does not end in a fall
 
 
 class _Search(NamedTuple):
@@ -75,7 +76,7 @@ class Planner:
         windows: list[_Window] = []
         tries, back, furthest = 0, config.back, 0
         key = jax.random.PRNGKey(seed)
-        while len(windows) * config.window < steps:
+        while (len(windows) - config.beyond) * config.window < steps:
             key, draw = jax.random.split(key)
             spread = config.spread * (1.0 + config.boldness * tries)
             following, window = self._advance(stops[-1], clip, len(windows) * config.window, spread, draw)
