@@ -24,6 +24,7 @@ from imdy_jax.imitation.policy import Trained
 
 _FALL_TIME = 0.32  # s: √(height / gravity) of an inverted pendulum as high as the centre of mass
 _EFFORT = 0.02  # cost of the mean square departure, in units of the action
+_RESTING = 0.3  # m/s, mean over bodies
 _PAD = 64  # control steps: plans are replayed in multiples of it, so that few lengths compile
 
 
@@ -41,7 +42,7 @@ class PlanConfig:
     lost: float = 0.45  # m, mean over bodies: beyond it the search goes back
     back: int = 8  # windows to go back; twice as many each time that this led no further
     attempts: int = 6  # times that it goes back before it gives up
-    beyond: int = 5  # windows after the clip's end, in its last pose, so that it does not end in a fall
+    beyond: int = 5  # windows after the end of a clip that ends at rest, so that it does not end in a fall
 
 
 class _Search(NamedTuple):
@@ -74,9 +75,11 @@ class Planner:
         start, _ = env.start(everyone, jnp.zeros_like(everyone), jax.random.PRNGKey(0))
         stops = [_Search(start.physics, jnp.zeros((env.num_envs, env.action_size)), jnp.zeros(env.num_envs))]
         windows: list[_Window] = []
+        last = env.table.bodies.linear[env.table.row(everyone[0], steps)]
+        beyond = config.beyond if float(jnp.mean(jnp.linalg.norm(last, axis=-1))) < _RESTING else 0
         tries, back, furthest = 0, config.back, 0
         key = jax.random.PRNGKey(seed)
-        while (len(windows) - config.beyond) * config.window < steps:
+        while (len(windows) - beyond) * config.window < steps:
             key, draw = jax.random.split(key)
             spread = config.spread * (1.0 + config.boldness * tries)
             following, window = self._advance(stops[-1], clip, len(windows) * config.window, spread, draw)

@@ -29,7 +29,7 @@ def summarize(dataset: Dataset) -> Table:
         ("certified motion", sum(c.duration for c in passed), "s"),
         ("failed", len(known) - len(passed), "sequences"),
         ("not checked yet", len(names) - len(known), "sequences"),
-        ("followed to the end", _followed(attributes), "% of clips and subjects"),
+        ("followed to the end", _followed(attributes), "% of the clips recorded, by subject"),
         ("imitation error", _mean([a["position_error_mm"] for a in attributes]), "mm, mean over sequences"),
         ("clipped torques", _mean([100 * a["clipped_share"] for a in attributes]), "% of joints and substeps"),
         *_clipped_groups(known),
