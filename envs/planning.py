@@ -75,8 +75,8 @@ class Planner:
         start, _ = env.start(everyone, jnp.zeros_like(everyone), jax.random.PRNGKey(0))
         stops = [_Search(start.physics, jnp.zeros((env.num_envs, env.action_size)), jnp.zeros(env.num_envs))]
         windows: list[_Window] = []
-        last = env.table.bodies.linear[env.table.row(everyone[0], steps)]
-        beyond = config.beyond if float(jnp.mean(jnp.linalg.norm(last, axis=-1))) < _RESTING else 0
+        last = np.asarray(env.table.bodies.linear[env.table.start[clip] + steps])
+        beyond = config.beyond if np.linalg.norm(last, axis=-1).mean() < _RESTING else 0
         tries, back, furthest = 0, config.back, 0
         key = jax.random.PRNGKey(seed)
         while (len(windows) - beyond) * config.window < steps:

@@ -46,6 +46,7 @@ class GenerateConfig:
     subjects: int | None = None  # how many people; by default as in training
     mirrored: bool | None = None  # also mirror images; by default as in training
     speeds: tuple[float, ...] | None = None  # factors of each motion's speed; by default as in training
+    check: bool | None = None  # leave out motions that nobody can have made; by default as in training
     substeps: int = 4  # physics substeps per control step: finer than in training, for stiffer contact
     seats: int = 64  # humanoids simulated side by side, at most about
     shortest: int = 30  # control steps: what fails earlier is left out
@@ -71,7 +72,7 @@ def main(
     jax.config.update("jax_enable_x64", not config.single)
     imitator_config, trained = open_imitator(imitator)
     folder = RunFolder.create(run, config, imitator_config.seed, resume=True)
-    wanted = {name: getattr(config, name) for name in ("motions", "subjects", "mirrored", "speeds")}
+    wanted = {name: getattr(config, name) for name in ("motions", "subjects", "mirrored", "speeds", "check")}
     people = replace(imitator_config.people, **{name: x for name, x in wanted.items() if x is not None})
     cast, _ = load_cast(people)
     studio = make_studio(cast, trained, imitator_config, config.substeps, config.seats, config.shortest)
