@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 
 help:
 	@echo "make demo                   train, generate, certify, fit and draw on the built-in body and motions"
-	@echo "make demo MOTIONS=folder    the same on a folder of AMASS-style .npz files"
+	@echo "make demo MOTIONS=folder    the same on a folder of motion files"
 	@echo "make test                   run the tests (PYTEST_ARGS='-k name' chooses)"
 	@echo "make lint, make types       style, import arrows; static types"
 

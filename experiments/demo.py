@@ -1,7 +1,7 @@
 """The whole line on one page: train an imitator, record a dataset, certify it, fit the solver, draw the figures.
 
     make demo                                   # the built-in body and motions
-    make demo MOTIONS=folder                    # a folder of AMASS-style files
+    make demo MOTIONS=folder                    # a folder of motion files
 
 About ten minutes on two CPU cores. Interrupted and called again, it goes on where it was. Each step is a script that
 stands by itself (train_imitator.py, generate.py, fit_solver.py); the run folders are runs/demo-<motions>/.

@@ -1,8 +1,8 @@
 """Train a policy that imitates motions, and say how well it does.
 
-    python experiments/train_imitator.py                                # the built-in motions
-    python experiments/train_imitator.py --people.motions my_clips      # a folder of AMASS-style files
-    python experiments/train_imitator.py --resume                       # go on after an interruption
+    python experiments/train_imitator.py                                    # the built-in motions
+    python experiments/train_imitator.py --config.people.motions my_clips   # a folder of motion files
+    python experiments/train_imitator.py --resume                           # go on after an interruption
 
 The run folder then holds what experiments/generate.py needs. Every evaluation plays each clip once from its first
 frame, without noise; a clip is a success if the body is never more than 0.5 m (mean over joints) from its reference.

@@ -1,6 +1,8 @@
 """Motions of other skeletons: whatever the names, the unit, the rest pose and the floor, the same person moves."""
 
 import dataclasses
+import json
+import re
 
 import numpy as np
 import pytest
@@ -274,10 +276,49 @@ def test_an_acclaim_motion_needs_its_skeleton(tmp_path):
         read_acclaim(tmp_path / "07_01.amc")
 
 
+def test_however_a_file_is_damaged_it_is_told_in_one_line(tmp_path, recording):
+    """Words lost, doubled or replaced, and files cut short: read after all, or a MotionFileError, and nothing else."""
+    _write_bvh(tmp_path / "whole.bvh", recording._replace(root=recording.root[:12], rotations=recording.rotations[:12]))
+    _write_acclaim(tmp_path, [(0.0, 0.0)] * 6 + [(-90.0, 90.0)] * 6)
+    frame = [
+        0.1,
+        0,
+        0.9,
+        0,
+        *[1, 0, 0, 0] * 4,
+        -0.1,
+        *[1, 0, 0, 0] * 2,
+        0.1,
+        *[1, 0, 0, 0],
+        -0.1,
+        *[1, 0, 0, 0] * 2,
+        0.1,
+    ]
+    (tmp_path / "humanoid3d_x.txt").write_text(json.dumps({"Frames": [frame] * 12}))
+    read = {"whole.bvh": read_bvh, "07.asf": None, "07_01.amc": read_acclaim, "humanoid3d_x.txt": read_deepmimic}
+    draw, told = np.random.default_rng(0), []
+    for name, reader in read.items():
+        whole = (tmp_path / name).read_text()
+        words = re.split(r"(\s+|,)", whole)
+        for _ in range(60):
+            damaged, at = list(words), int(draw.integers(min(len(words), 400)))
+            damaged[at : at + int(draw.integers(1, 6))] = [["", "x", "nan", "1e999", "0", "}"][draw.integers(6)]]
+            text = "".join(damaged)
+            (tmp_path / name).write_text(text if draw.random() < 0.7 else text[: int(draw.integers(len(text)))])
+            try:
+                (reader or read_acclaim)(tmp_path / (name if reader else "07_01.amc"))
+            except MotionFileError as error:
+                told.append(str(error))
+        (tmp_path / name).write_text(whole)
+        (reader or read_acclaim)(tmp_path / (name if reader else "07_01.amc"))  # it is the damage that was told
+    assert len(told) > 100
+    assert not any("\n" in line for line in told)
+
+
 def test_a_file_that_is_not_deepmimics_is_told(tmp_path):
     path = tmp_path / "humanoid3d_x.txt"
     for text, message in (
-        ("{}", "JSON with rows of 44 numbers"),
+        ("{}", "JSON whose Frames are rows of 44 numbers"),
         ('{"Frames": [[0.1, 2]]}', rf"expected \(T, {COLUMNS}\)"),
         ('{"Frames": [' + ",".join(["[" + ",".join(["0"] * COLUMNS) + "]"] * 12) + "]}", "duration of a frame"),
     ):

@@ -56,7 +56,7 @@ def line(folder):
     """What each script printed, and the folder that holds its results."""
     trained = _call(folder, *TRAIN)
     made = _call(folder, "generate.py", "--imitator", "imitator", "--run", "dataset", "--config.seats", 2)
-    again = _call(folder, "generate.py", "--imitator", "imitator", "--run", "dataset", "--config.seats", 2)
+    again = _call(folder, "generate.py", "--imitator", "imitator", "--run", "dataset", "--config.seats", 2, "--search")
     fitted = _call(folder, "fit_solver.py", "--dataset", "dataset", "--run", "solver", "--config.fit.steps", 30,
                    "--config.fit.batch-size", 32, "--json", "elsewhere.json")  # fmt: skip
     return {"trained": trained, "made": made, "again": again, "fitted": fitted}
@@ -106,6 +106,7 @@ def test_every_sequence_is_certified_and_none_is_made_twice(line, folder):
     assert found["certified"] == 100
     assert found["sequences"] == 2
     assert "imitating:" in line["made"]
+    assert "a way to the end found through 0 of 0 clips" in line["again"]  # nothing was lost, so nothing is sought
     for name in names:
         record = read_record(dataset, name)
         assert record.precision == "float64"

@@ -19,7 +19,7 @@ from imdy_jax.imitation.policy import Trained, init_normalizer, make_policy
 from imdy_jax.motion.procedural import procedural_clip
 
 SEARCH = PlanConfig(particles=96, attempts=4)
-FRAMES = 70
+FRAMES, RESTING = 70, 40
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,7 +33,7 @@ def double():
 
 @pytest.fixture(scope="module")
 def studio():
-    """A policy that has learnt nothing, a walk that it falls on, and a clip that nobody can follow."""
+    """A policy that has learnt nothing, a walk that it falls on, a clip that nobody can follow, and one that rests."""
     body = anthropometric_body()
     walk = procedural_clip("walk", body, 30.0)
     walk = replace(walk, rotations=walk.rotations[:FRAMES], translation=walk.translation[:FRAMES])
@@ -41,18 +41,20 @@ def studio():
     flight[20:, 2] += 0.1 * np.arange(FRAMES - 20)  # it rises like a balloon
     policy = make_policy((8,), (8,), ACTION_SIZE, 0.1)
     trained = Trained(policy, policy.init(jax.random.PRNGKey(0), OBSERVATION_SIZE), init_normalizer(OBSERVATION_SIZE))
-    cast = make_cast([body], [[walk, replace(walk, name="balloon", translation=flight)]])
+    sway = procedural_clip("sway", body, 30.0)
+    sway = replace(sway, rotations=sway.rotations[:RESTING], translation=sway.translation[:RESTING])
+    cast = make_cast([body], [[walk, replace(walk, name="balloon", translation=flight), sway]])
     return make_studio(cast, trained, ImitatorConfig(), substeps=2, seats=1, shortest=1).searching(SEARCH)
 
 
 @pytest.fixture(scope="module")
 def found(studio):
     """What the search finds, by row."""
-    return dict(studio.search(np.array([0, 1]), SEARCH, lambda row, record: (row, record)))
+    return dict(studio.search(np.array([0, 1, 2]), SEARCH, lambda row, record: (row, record)))
 
 
 def test_it_leads_to_the_end_where_the_policy_alone_falls(studio, found):
-    alone = evaluate(studio.trained, playing_env(studio.cast, studio.world, studio.cast.subjects), [FRAMES] * 2)
+    alone = evaluate(studio.trained, playing_env(studio.cast, studio.world, studio.cast.subjects), studio.cast.lengths)
     assert not alone[0].success
     assert found[0].success
     assert len(found[0].q) == FRAMES
@@ -67,7 +69,13 @@ def test_what_it_found_obeys_physics_and_tells_how_it_was_found(studio, found):
 
 
 def test_what_nobody_can_follow_is_told_and_left_out(studio, found):
-    assert set(found) == {0}
+    assert set(found) == {0, 2}
+
+
+def test_a_clip_that_ends_at_rest_is_survived_for_longer_and_recorded_to_its_end(studio, found):
+    assert np.linalg.norm(studio.cast.table.bodies.linear[-1], axis=-1).mean() < 0.3
+    assert found[2].success
+    assert len(found[2].q) == RESTING
 
 
 def test_the_same_seed_finds_the_same_and_a_replay_repeats_it(studio, found):

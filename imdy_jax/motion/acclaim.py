@@ -11,7 +11,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from imdy_jax.motion.clip import Clip
-from imdy_jax.motion.errors import MotionFileError
+from imdy_jax.motion.errors import MotionFileError, parsing
 from imdy_jax.motion.retarget import Recording, retarget
 
 FPS = 120.0  # of the CMU database; the format does not tell
@@ -37,33 +37,35 @@ def read_acclaim(path: str | Path, fps: float = FPS, skeleton: str | Path | None
     path = Path(path)
     asf = Path(skeleton) if skeleton else _find_skeleton(path)
     bones = read_skeleton(asf)
-    values = _read_motion(path, bones)
-    rotations = np.stack([_turns(bone, values[bone.name]) for bone in bones], axis=1)
+    with parsing(path, "an .amc file of that skeleton"):
+        values = _read_motion(path, bones)
+        rotations = np.stack([_turns(bone, values[bone.name]) for bone in bones], axis=1)
+        root = np.stack([values["root"][:, bones[0].order.index(f"t{axis}")] for axis in "xyz"], axis=1)
     ends = [np.zeros(3) if bone.parent < 0 else bones[bone.parent].vector for bone in bones]
-    root = np.stack([values[bones[0].name][:, bones[0].order.index(f"t{axis}")] for axis in "xyz"], axis=1)
     names, parents = tuple(bone.name for bone in bones), tuple(bone.parent for bone in bones)
     return retarget(path, Recording(names, parents, np.stack(ends), rotations, root, fps, "y"), **options)
 
 
 def read_skeleton(path: Path) -> list[Bone]:
-    """Bones of an `.asf` file, parents first, the root with no length."""
-    sections = _sections(path)
-    unit = 180.0 / np.pi if "deg" not in " ".join(sections.get("units", ["deg"])) else 1.0
-    root = {line.split()[0]: line.split()[1:] for line in sections["root"]}
-    order = tuple(item.lower() for item in root.get("order", ()))
-    turn = Rotation.from_euler("xyz", unit * np.array(root.get("orientation", (0, 0, 0)), float), degrees=True)
-    known = {"root": Bone("root", -1, np.zeros(3), turn.as_matrix(), order)}
-    described = _bones(path, sections["bonedata"], unit)
-    bones, index = [known["root"]], {"root": 0}
-    for line in sections["hierarchy"]:
-        parent, *children = line.split()
-        if parent in ("begin", "end"):
-            continue
-        for child in children:
-            if parent not in index or child not in described:
-                raise MotionFileError(path, "hierarchy", f"{parent} with {child}", "bones of bonedata", "mend the file")
-            index[child] = len(bones)
-            bones.append(described[child]._replace(parent=index[parent]))
+    """Bones of an `.asf` file, parents first, the root with no length. Raises MotionFileError as read_acclaim."""
+    with parsing(path, "an .asf file"):
+        sections = _sections(path)
+        unit = 180.0 / np.pi if "deg" not in " ".join(sections.get("units", ["deg"])) else 1.0
+        fields = {line.split()[0]: line.split()[1:] for line in sections["root"]}
+        order = tuple(item.lower() for item in fields["order"])
+        turn = Rotation.from_euler("xyz", unit * np.array(fields.get("orientation", (0, 0, 0)), float), degrees=True)
+        described = _bones(path, sections["bonedata"], unit)
+        bones, index = [Bone("root", -1, np.zeros(3), turn.as_matrix(), order)], {"root": 0}
+        for line in sections["hierarchy"]:
+            parent, *children = line.split()
+            if parent in ("begin", "end"):
+                continue
+            for child in children:
+                if parent not in index or child not in described or child in index:
+                    found = f"{parent} with {child}"
+                    raise MotionFileError(path, "hierarchy", found, "each bone of bonedata once", "mend the file")
+                index[child] = len(bones)
+                bones.append(described[child]._replace(parent=index[parent]))
     return bones
 
 
@@ -92,7 +94,7 @@ def _bones(path: Path, lines: list[str], unit: float) -> dict[str, Bone]:
             fields = {}
         elif word == "end":
             try:
-                vector = float(fields["length"][0]) * np.array(fields["direction"], float)
+                vector = float(fields["length"][0]) * np.array(fields["direction"], float).reshape(3)
                 turn = Rotation.from_euler("xyz", unit * np.array(fields["axis"][:3], float), degrees=True)
                 name = fields["name"][0]
             except (KeyError, ValueError, IndexError) as error:
@@ -158,8 +160,5 @@ def _find_skeleton(path: Path) -> Path:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise MotionFileError(path, "file", str(error), "a readable text file", "copy or download it again") from error
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
+    lines = (line.strip() for line in path.read_text().splitlines())
+    return [line for line in lines if line and not line.startswith("#")]

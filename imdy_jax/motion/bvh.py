@@ -11,7 +11,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from imdy_jax.motion.clip import Clip
-from imdy_jax.motion.errors import MotionFileError
+from imdy_jax.motion.errors import MotionFileError, parsing
 from imdy_jax.motion.retarget import Recording, retarget
 
 
@@ -24,20 +24,19 @@ def read_bvh(path: str | Path, up: str = "y", **options) -> Clip:
     path = Path(path)
     if up not in ("y", "z"):
         raise ValueError(f"up: found {up!r}, expected 'y' or 'z'; state the vertical axis of the file")
-    try:
+    with parsing(path, "a .bvh file: HIERARCHY and MOTION"):
         words = iter(path.read_text().split())
-    except (OSError, UnicodeDecodeError) as error:
-        raise MotionFileError(path, "file", str(error), "a readable text file", "copy or download it again") from error
-    try:
         names, parents, offsets, channels = _skeleton(path, words)
-        frames, period, values = _motion(path, words, sum(map(len, channels)))
-    except (StopIteration, ValueError, RuntimeError) as error:
-        if isinstance(error, MotionFileError):
-            raise
-        raise MotionFileError(path, "file", f"a broken end or number ({error})", "HIERARCHY and MOTION as the format "
-                              "has them", "export or download it again") from error  # fmt: skip
-    rotations = np.tile(np.eye(3), (frames, len(names), 1, 1))
-    root = np.tile(offsets[0], (frames, 1))
+        period, values = _motion(path, words, sum(map(len, channels)))
+        rotations, root = _turns(offsets, channels, values)
+    recording = Recording(tuple(names), tuple(parents), np.array(offsets), rotations, root, 1.0 / period, up)
+    return retarget(path, recording, **options)
+
+
+def _turns(offsets: list[list[float]], channels: list[list[str]], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rotations (T, J, 3, 3) of the joints in their parents, and positions (T, 3) of the root, from all channels."""
+    rotations = np.tile(np.eye(3), (len(values), len(offsets), 1, 1))
+    root = np.tile(offsets[0], (len(values), 1))
     column = 0
     for k, kinds in enumerate(channels):
         mine = values[:, column : column + len(kinds)]
@@ -46,12 +45,10 @@ def read_bvh(path: str | Path, up: str = "y", **options) -> Clip:
         if turns:  # in the order of the file, each about the axes that the ones before have turned
             order = "".join(kinds[i][0] for i in turns)
             rotations[:, k] = Rotation.from_euler(order.upper(), mine[:, turns], degrees=True).as_matrix()
-        if k == 0:
-            for i, kind in enumerate(kinds):
-                if kind.endswith("position"):
-                    root[:, "xyz".index(kind[0])] = mine[:, i]
-    recording = Recording(tuple(names), tuple(parents), np.array(offsets), rotations, root, 1.0 / period, up)
-    return retarget(path, recording, **options)
+        for i, kind in enumerate(kinds):
+            if k == 0 and kind.endswith("position"):
+                root[:, "xyz".index(kind[0])] = mine[:, i]
+    return rotations, root
 
 
 def _skeleton(path: Path, words: Iterator[str]) -> tuple[list[str], list[int], list[list[float]], list[list[str]]]:
@@ -91,21 +88,21 @@ def _skeleton(path: Path, words: Iterator[str]) -> tuple[list[str], list[int], l
     raise MotionFileError(path, "MOTION", "nothing", "the motion after the hierarchy", "export it again")
 
 
-def _motion(path: Path, words: Iterator[str], width: int) -> tuple[int, float, np.ndarray]:
-    """Number of frames, seconds per frame and all channels (T, C)."""
+def _motion(path: Path, words: Iterator[str], width: int) -> tuple[float, np.ndarray]:
+    """Seconds per frame and all channels (T, C)."""
     _expect(path, words, "Frames:")
     frames = int(next(words))
     _expect(path, words, "Frame")
     _expect(path, words, "Time:")
     period = float(next(words))
-    if not period > 0.0:
+    if not 0.0 < period < np.inf:
         raise MotionFileError(path, "Frame Time", str(period), "seconds above zero", "write the recording's period")
     values = np.array([float(word) for word in words])
     if values.size != frames * width:
         raise MotionFileError(
             path, "MOTION", f"{values.size} numbers", f"{frames} frames of {width}", "export or download it again"
         )
-    return frames, period, values.reshape(frames, width)
+    return period, values.reshape(frames, width)
 
 
 def _expect(path: Path, words: Iterator[str], wanted: str) -> None:

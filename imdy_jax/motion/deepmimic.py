@@ -11,7 +11,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from imdy_jax.motion.clip import Clip
-from imdy_jax.motion.errors import MotionFileError, require_finite
+from imdy_jax.motion.errors import MotionFileError, parsing, require_finite
 from imdy_jax.motion.resample import slerp
 from imdy_jax.motion.retarget import Recording, retarget
 
@@ -42,12 +42,8 @@ def read_deepmimic(path: str | Path, **options) -> Clip:
     Raises MotionFileError for a file that holds something else.
     """
     path = Path(path)
-    try:
+    with parsing(path, f"JSON whose Frames are rows of {COLUMNS} numbers"):
         frames = np.array(json.loads(path.read_text())["Frames"], float)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MotionFileError(
-            path, "Frames", f"nothing readable ({error})", f"JSON with rows of {COLUMNS} numbers", "use a motion file"
-        ) from error
     if frames.ndim != 2 or frames.shape[1] != COLUMNS:
         raise MotionFileError(path, "Frames", f"shape {frames.shape}", f"(T, {COLUMNS})", "use a motion of humanoid3d")
     require_finite(path, "Frames", frames)
@@ -59,7 +55,8 @@ def read_deepmimic(path: str | Path, **options) -> Clip:
     period = float(np.median(periods))
     time = np.concatenate([[0.0], np.cumsum(periods)])
     at = np.interp(np.arange(0.0, time[-1] + 1e-6, period), time, np.arange(len(time)))  # evenly, where it was not
-    rotations = Rotation.from_quat(slerp(quaternions, at).reshape(-1, 4), scalar_first=True).as_matrix()
+    with parsing(path, "quaternions that are not zero"):
+        rotations = Rotation.from_quat(slerp(quaternions, at).reshape(-1, 4), scalar_first=True).as_matrix()
     root = np.stack([np.interp(at, np.arange(len(frames)), frames[:, k]) for k in (1, 2, 3)], axis=1)
     names, parents, offsets = zip(*(joint[:3] for joint in JOINTS), strict=True)
     rotations = rotations.reshape(len(at), -1, 3, 3)

@@ -1,5 +1,7 @@
 """What every importer says about a bad file, in one sentence."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,20 @@ class MotionFileError(ValueError):
     def __init__(self, path: str | Path, field: str, found: str, expected: str, mend: str):
         super().__init__(f"{path}: {field}: found {found}, expected {expected}; {mend}")
         self.path, self.field, self.found, self.expected, self.mend = str(path), field, found, expected, mend
+
+
+@contextmanager
+def parsing(path: str | Path, kind: str) -> Iterator[None]:
+    """Whatever a parser trips over becomes a MotionFileError that says what the file should have been."""
+    try:
+        yield
+    except MotionFileError:
+        raise
+    except OSError as error:
+        raise MotionFileError(path, "file", str(error), "a readable file", "check the path") from error
+    except (ArithmeticError, LookupError, StopIteration, TypeError, ValueError) as error:
+        found = f"something else ({type(error).__name__}: {error})"
+        raise MotionFileError(path, "file", found, kind, "export or download it again") from error
 
 
 def require_finite(path: str | Path, field: str, values: np.ndarray) -> None:

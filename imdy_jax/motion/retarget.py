@@ -73,8 +73,10 @@ def retarget(path: str | Path, recording: Recording, joints: Mapping[str, str] |
     require_length(path, "motion", len(recording.rotations))
     require_finite(path, "rotations", recording.rotations)
     require_finite(path, "root position", recording.root)
+    require_finite(path, "offsets of the joints", recording.offsets)
     found = match_joints(path, recording.names, joints or {})
     rest = _positions(recording.parents, recording.offsets)
+    _require_lengths(path, rest, found)
     leg = _leg_length(rest, found)
     metre = _metre(path, leg)
     body = np.asarray(anthropometric_body().joints, float)
@@ -223,6 +225,14 @@ def _least_rotation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         axis = axis / np.linalg.norm(axis)
         return Rotation.from_rotvec((np.pi if cosine < 0 else 0.0) * axis).as_matrix()
     return Rotation.from_rotvec(axis / sine * np.arctan2(sine, cosine)).as_matrix()
+
+
+def _require_lengths(path: Path, rest: np.ndarray, found: Mapping[str, int]) -> None:
+    """Raise MotionFileError where two joints that a direction is taken from are in one place."""
+    limbs = ((f"{side}_{a}", f"{side}_{b}") for side in SIDES for a, b in POINTS_TO.items())
+    for a, b in (("left_hip", "right_hip"), *limbs):
+        if a in found and b in found and np.allclose(rest[found[a]], rest[found[b]], rtol=0.0, atol=1e-9):
+            raise MotionFileError(path, f"{a} and {b}", "one place at rest", "a distance", "export it with offsets")
 
 
 def _leg_length(rest: np.ndarray, found: Mapping[str, int]) -> float:
