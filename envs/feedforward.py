@@ -29,7 +29,7 @@ class BalanceGains:
     friction: float = 0.65
 
 
-_REACH, _EFFORT, _ITERATIONS = 0.045, 8e-3, 40
+_REACH, _EFFORT, _ITERATIONS = 0.045, 8e-3, 10
 
 
 def balancing_torque(

@@ -2,8 +2,7 @@
 
 From motion alone the root residual of the inverse dynamics is the force and moment that the ground must supply. Each
 end of a contact capsule near the floor may push along the four edges of a friction pyramid; the least-squares
-forces with a penalty that grows with the point's height are found by accelerated projected gradient (FISTA, Beck &
-Teboulle 2009), which batches and compiles where an active-set solver does not.
+forces are found with a penalty that grows with the point's height.
 """
 
 from typing import NamedTuple
@@ -15,6 +14,7 @@ import numpy as np
 from imdy_jax import rotation
 from imdy_jax.dynamics.kinematics import Pose, forward_kinematics
 from imdy_jax.dynamics.newton_euler import inverse_dynamics, no_wrench
+from imdy_jax.dynamics.nonnegative import nonnegative_least_squares
 from imdy_jax.humanoid import GRAVITY, SOLID_BODY, Humanoid
 
 LEVER = 0.3  # m: weighs moments against forces
@@ -28,7 +28,7 @@ class ContactModel(NamedTuple):
     friction: float = 1.0
     reach: float = 0.03  # m
     effort: float = 1e-3
-    iterations: int = 300  # of the projected gradient
+    iterations: int = 30  # of Newton's method
 
 
 def contact_points(humanoid: Humanoid, pose: Pose) -> tuple[jax.Array, jax.Array]:
@@ -54,7 +54,7 @@ def share_wrench(humanoid: Humanoid, q: jax.Array, residual: jax.Array, model: C
     weight = humanoid.total_mass * GRAVITY
     wanted = jnp.concatenate([residual[:3], rotation.rotate(q[3:7], residual[3:]) / LEVER]) / weight
     cost = jnp.repeat(model.effort * (1.0 + (height / model.reach) ** 4), 4)
-    share = _nonnegative_least_squares(columns, wanted, cost, model.iterations) * weight
+    share = nonnegative_least_squares(columns, wanted, cost, model.iterations) * weight
     pushed = jnp.einsum("pe,ex->px", share.reshape(_POINTS, 4), edges, precision=jax.lax.Precision.HIGHEST)
 
     body = jnp.asarray(POINT_BODY)[chosen]
@@ -70,33 +70,3 @@ def supported_torque(
     wrench = share_wrench(humanoid, q, residual, model)
     torque, _ = inverse_dynamics(humanoid, q, v, a, wrench)
     return torque, wrench
-
-
-def _nonnegative_least_squares(columns: jax.Array, wanted: jax.Array, cost: jax.Array, iterations: int) -> jax.Array:
-    """argmin over x ≥ 0 of |Σ x_i columns_i − wanted|² + Σ cost_i x_i²; columns (P, 6), cost (P,)."""
-    # Scaling each variable by its own curvature makes the costly (high) points as well conditioned as the low ones.
-    scale = 1.0 / jnp.sqrt(jnp.sum(columns**2, axis=-1) + cost)
-    rows = (columns * scale[:, None]).T
-    ridge = cost * scale**2
-    limit = _largest_eigenvalue_bound(rows) + jnp.max(ridge)
-
-    # Products as sums: XLA fuses them under vmap, where small batched matrix products cost the CPU twice as much.
-    def iterate(carry: tuple, _: None) -> tuple[tuple, None]:
-        x, y, t = carry
-        slope = jnp.sum(rows * (jnp.sum(rows * y[None], axis=1) - wanted)[:, None], axis=0)
-        x_next = jnp.maximum(y - (slope + ridge * y) / limit, 0.0)
-        # Momentum that points uphill starts afresh (O'Donoghue & Candès 2015).
-        t = jnp.where(jnp.sum((y - x_next) * (x_next - x)) > 0.0, 1.0, t)
-        t_next = (1.0 + jnp.sqrt(1.0 + 4.0 * t * t)) / 2.0
-        return (x_next, x_next + (t - 1.0) / t_next * (x_next - x), t_next), None
-
-    zero = jnp.zeros_like(cost)
-    (x, _, _), _ = jax.lax.scan(iterate, (zero, zero, jnp.ones((), cost.dtype)), None, length=iterations)
-    return x * scale
-
-
-def _largest_eigenvalue_bound(rows: jax.Array) -> jax.Array:
-    """At most a quarter above the largest eigenvalue of rows·rowsᵀ (6, 6): (Σ λ⁸)^⅛, without decomposing it."""
-    square = lambda x: jnp.matmul(x, x.T, precision=jax.lax.Precision.HIGHEST)  # noqa: E731
-    gram = square(rows)
-    return jnp.sum(square(square(gram)) ** 2) ** 0.125
