@@ -19,17 +19,17 @@ from imdy_jax.humanoid import Humanoid
 class BalanceGains:
     """Correction of the root's acceleration, and the friction that it may count on.
 
-    Found by random search on how long the controller alone follows the clips.
+    Found by trying on how long the controller alone follows the clips.
     """
 
-    position: float = 50.0  # 1/s²
+    position: float = 35.0  # 1/s²
     velocity: float = 15.0  # 1/s
-    rotation: float = 15.0  # 1/s²
-    angular: float = 8.0  # 1/s
-    friction: float = 0.65
+    rotation: float = 30.0  # 1/s²
+    angular: float = 12.0  # 1/s
+    friction: float = 0.5
 
 
-_REACH, _EFFORT, _ITERATIONS = 0.045, 8e-3, 10
+_REACH, _EFFORT, _ITERATIONS = 0.045, 8e-3, 8
 
 
 def balancing_torque(

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from envs.effort import limit_target
 from envs.feedforward import BalanceGains, balancing_torque
 from envs.observation import OBSERVATION_SIZE, observe
 from envs.physics import Physics, PhysicsState
@@ -152,7 +151,7 @@ class ImitationEnv:
             turn = rotation.multiply(rotation.multiply(base, turn), rotation.exp(config.action_scale * _REACH * offset))
         else:
             turn = rotation.multiply(rotation.exp(config.absolute_action_scale * offset), turn)
-        return jax.vmap(limit_target)(humanoid, q, state.v, turn)
+        return turn
 
     def _feedforward(self, state: PhysicsState, row: jax.Array) -> jax.Array:
         if not self.config.balance:

@@ -14,15 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.closeness import shortfall
 from envs.imitation import ImitationEnv
 from envs.physics import PhysicsState
 from envs.reference import Bodies, body_state
-from imdy_jax import rotation
-from imdy_jax.humanoid import Humanoid
 from imdy_jax.imitation.environment import Transition
 from imdy_jax.imitation.policy import Trained
 
-_FALL_TIME = 0.32  # s: √(height / gravity) of an inverted pendulum as high as the centre of mass
 _EFFORT = 0.02  # cost of the mean square departure, in units of the action
 _RESTING = 0.3  # m/s, mean over bodies
 _PAD = 64  # control steps: plans are replayed in multiples of it, so that few lengths compile
@@ -45,6 +43,13 @@ class PlanConfig:
     beyond: int = 5  # windows after the end of a clip that ends at rest, so that it does not end in a fall
 
 
+class Plan(NamedTuple):
+    """What leads one humanoid through a clip in T control steps."""
+
+    departure: np.ndarray  # (T, A) from the policy's action
+    target: np.ndarray  # (T, 23, 4) what it comes to
+
+
 class _Search(NamedTuple):
     """Where the N humanoids stand at the beginning of a window."""
 
@@ -56,6 +61,7 @@ class _Search(NamedTuple):
 class _Window(NamedTuple):
     """What the humanoids were told in a window of K steps, how far off it led, and from whom the next ones descend."""
 
+    departure: np.ndarray  # (K, N, A)
     target: np.ndarray  # (K, N, 23, 4)
     gap: np.ndarray  # (K, N) m
     origin: np.ndarray  # (N,) the best first
@@ -68,8 +74,12 @@ class Planner:
         self._env, self._config = env, config
         self._advance = jax.jit(partial(_advance, env, config, trained))
 
-    def plan(self, clip: int, seed: int) -> np.ndarray | None:
-        """PD targets (T − 1, 23, 4) that lead through row clip, of T frames, from its first; None if none are found."""
+    def plan(self, clip: int, seed: int) -> Plan | None:
+        """What leads through row clip, of T frames, from its first; None if nothing is found.
+
+        It has T − 1 steps, or a few more: the clip's last frame is held where a window goes beyond it, and for a
+        while where the clip ends at rest.
+        """
         config, env = self._config, self._env
         steps, everyone = int(env.table.length[clip]) - 1, jnp.full(env.num_envs, clip)
         start, _ = env.start(everyone, jnp.zeros_like(everyone), jax.random.PRNGKey(0))
@@ -93,7 +103,7 @@ class Planner:
             tries, furthest = tries + 1, max(furthest, len(windows))
             kept = max(len(windows) - back, 0)
             stops, windows = stops[: kept + 1], windows[:kept]
-        return _trace(windows)[:steps]
+        return _trace(windows)
 
 
 def make_replay(env: ImitationEnv) -> Callable[[int, np.ndarray], Transition]:
@@ -137,38 +147,30 @@ def _advance(
         physics, bodies = carry
         frames = jnp.full(env.num_envs, frame + ahead)
         share = (ahead + 1) / config.window  # from the last window's departure to this one's without a jerk
-        action = trained.act(env.observe(bodies, clips, frames))
-        action = action + (1.0 - share) * search.departure + share * departure
+        departs = (1.0 - share) * search.departure + share * departure
+        action = trained.act(env.observe(bodies, clips, frames)) + departs
         target = env.target(physics, clips, frames + 1, action)
         physics, _ = env.physics.step(physics, target)
         bodies = jax.vmap(body_state)(humanoid, physics.q, physics.v)
         wanted = jax.tree.map(lambda x: x[env.table.row(clips, frames + 1)], env.table.bodies)
         gap = jnp.mean(jnp.linalg.norm(bodies.position - wanted.position, axis=-1), axis=-1)
-        return (physics, bodies), (target, gap, jax.vmap(_distance)(humanoid, bodies, wanted))
+        distance = jnp.sum(jax.vmap(shortfall)(humanoid, bodies, wanted) ** 2, axis=-1)
+        return (physics, bodies), (departs, target, gap, distance)
 
     start = search.physics, jax.vmap(body_state)(humanoid, search.physics.q, search.physics.v)
-    (physics, _), (target, gap, distance) = jax.lax.scan(step, start, jnp.arange(config.window))
+    (physics, _), (departs, target, gap, distance) = jax.lax.scan(step, start, jnp.arange(config.window))
     score = config.memory * search.score + jnp.mean(distance, axis=0) + _EFFORT * jnp.mean(departure**2, axis=-1)
     score = jnp.where(jnp.isfinite(score), score, jnp.inf)  # who diverged does not survive
     best = jnp.argsort(score)[: max(int(config.survivors * env.num_envs), 1)]
     origin = best[jax.random.randint(choose, score.shape, 0, len(best))].at[0].set(best[0])
     survived = jax.tree.map(lambda x: x[origin], _Search(physics, departure, score))
-    return survived, _Window(target, gap, origin)
+    return survived, _Window(departs, target, gap, origin)
 
 
-def _distance(humanoid: Humanoid, bodies: Bodies, wanted: Bodies) -> jax.Array:
-    """How far one humanoid is off: places and turns of its bodies, the trunk's turn, and where it is falling."""
-    square = lambda x: jnp.mean(jnp.sum(x * x, axis=-1))  # noqa: E731
-    place, turn = bodies.position - wanted.position, rotation.between(bodies.rotation, wanted.rotation)
-    # The extrapolated centre of mass (Hof et al. 2005) tells whether the feet can still catch it.
-    falling = (humanoid.mass / humanoid.total_mass) @ (place + _FALL_TIME * (bodies.linear - wanted.linear))
-    return 100.0 * square(place) + 3.0 * square(turn) + 5.0 * jnp.sum(turn[0] ** 2) + 50.0 * jnp.sum(falling**2)
-
-
-def _trace(windows: list[_Window]) -> np.ndarray:
-    """What the best humanoid of the last window, and those whom it descends from, were told."""
+def _trace(windows: list[_Window]) -> Plan:
+    """What the best humanoid of the last window, and those whom it descends from, did and were told."""
     who, told = windows[-1].origin[0], []
     for k, window in reversed(list(enumerate(windows))):
-        told.append(window.target[:, who])
+        told.append(Plan(window.departure[:, who], window.target[:, who]))
         who = windows[k - 1].origin[who] if k else who
-    return np.concatenate(told[::-1])
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *told[::-1])

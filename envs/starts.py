@@ -57,8 +57,15 @@ def start_weights(tally: Tally, length: jax.Array, floor: float) -> jax.Array:
 def draw_starts(key: jax.Array, weights: jax.Array, choices: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Clip and frame (N,) by start_weights (C, B) for N environments, each among its own clips: choices (N, K)."""
     which, when, where = jax.random.split(key, 3)
-    pick = jax.random.categorical(which, jnp.log(jnp.sum(weights, axis=1))[choices], axis=1)
+    pick = _draw(which, jnp.sum(weights, axis=1)[choices])
     clip = jnp.take_along_axis(choices, pick[:, None], axis=1)[:, 0]
-    bins = jax.random.categorical(when, jnp.log(weights)[clip], axis=1)
+    bins = _draw(when, weights[clip])
     within = jax.random.randint(where, clip.shape, 0, _BIN)
     return clip, _BIN * bins + within
+
+
+def _draw(key: jax.Array, weights: jax.Array) -> jax.Array:
+    """One column for each row of weights (N, K), in proportion to them; one random number each is all it takes."""
+    below = jnp.cumsum(weights, axis=1)
+    level = below[:, -1:] * (1.0 - jax.random.uniform(key, (len(weights), 1), weights.dtype))  # never zero
+    return jnp.sum(below < level, axis=1)

@@ -8,8 +8,10 @@ from typing import TypeVar
 import jax
 import numpy as np
 
+from envs.imitation import ImitationEnv
 from envs.imitator import ImitatorConfig
 from envs.planning import PlanConfig, Planner, make_replay
+from envs.refining import RefineConfig, Refiner
 from envs.world import CONTROL_HZ, Cast, WorldConfig, deal_seats, playing_env
 from imdy_jax.dataset.background import in_background
 from imdy_jax.dataset.collect import Recorder, as_rollout, collect, make_recorder
@@ -59,20 +61,26 @@ class Studio:
         """The same studio with a search helping the policy: its sequences have names of their own."""
         return replace(self, provenance=replace(self.provenance, particles=config.particles))
 
-    def search(self, rows: np.ndarray, config: PlanConfig, use: Callable[[int, Record], Result]) -> Iterator[Result]:
-        """use(row, record) of each row through which the search (envs.planning) finds a way to the end."""
+    def search(
+        self, rows: np.ndarray, config: PlanConfig, refine: RefineConfig, use: Callable[[int, Record], Result]
+    ) -> Iterator[Result]:
+        """use(row, record) of each row through which the search (envs.planning) finds a way to the end, refined."""
         cast = self.cast
         with Progress(float(np.sum(cast.lengths[rows] - 1)) / CONTROL_HZ, "searching", "s of motion") as progress:
             for subject in np.unique(cast.subjects[rows]):
-                crowd = playing_env(cast, self.world, np.full(config.particles, subject), record=True)
-                planner = Planner(crowd, config, self.trained)
-                replay = make_replay(playing_env(cast, self.world, np.full(1, subject), record=True))
+
+                def env(size: int, who: int = subject) -> ImitationEnv:
+                    return playing_env(cast, self.world, np.full(size, who), record=True)
+
+                planner = Planner(env(config.particles), config, self.trained)
+                refiner, replay = Refiner(env, refine, self.trained), make_replay(env(1))
                 humanoid = jax.tree.map(lambda x, k=subject: np.asarray(x[k]), cast.humanoids)
                 for row in rows[cast.subjects[rows] == subject].tolist():
-                    target = planner.plan(row, self.provenance.seed)
-                    if target is None:
+                    plan = planner.plan(row, self.provenance.seed)
+                    if plan is None:
                         logger.warning("no way found through %s", cast.clips[row].name)
                     else:
+                        target = refiner.refine(row, plan, config.lost)[: cast.lengths[row] - 1]
                         rollout, score = as_rollout(replay(row, target), humanoid)
                         yield use(row, record_rollout(rollout, *self.identity(row), score.success))
                     progress.advance((cast.lengths[row] - 1) / CONTROL_HZ)

@@ -20,6 +20,7 @@ import numpy as np
 from envs.imitator import open_imitator
 from envs.people import load_cast
 from envs.planning import PlanConfig
+from envs.refining import RefineConfig
 from envs.reimitation import reimitate
 from envs.studio import Studio, make_studio
 from imdy_jax.dataset.certify import certify_dataset
@@ -51,6 +52,7 @@ class GenerateConfig:
     seats: int = 64  # humanoids simulated side by side, at most about
     shortest: int = 30  # control steps: what fails earlier is left out
     plan: PlanConfig = field(default_factory=PlanConfig)  # for --search
+    refine: RefineConfig = field(default_factory=RefineConfig)  # of what --search finds
     single: bool = False  # simulate in float32 (MJX on a GPU always does)
 
 
@@ -92,7 +94,7 @@ def main(
         clocks.append(time.monotonic())
     seconds = np.diff(clocks)
     if search:
-        find_ways(dataset, studio, config.plan)
+        find_ways(dataset, studio, config.plan, config.refine)
     names, clocks = sequence_ids(dataset), [time.monotonic()]
     certify_dataset(dataset, names[:1], renew=True)
     clocks.append(time.monotonic())
@@ -108,16 +110,16 @@ def main(
     save_predictions(folder.path / "reimitation.npz", reimitate(dataset, studio))
 
 
-def find_ways(dataset: Dataset, studio: Studio, config: PlanConfig) -> None:
+def find_ways(dataset: Dataset, studio: Studio, plan: PlanConfig, refine: RefineConfig) -> None:
     """Add what a search finds for the clips that the policy alone has lost; what is there already is not sought."""
-    searching = studio.searching(config)
+    searching = studio.searching(plan)
 
     def lost(row: int) -> bool:
         plain = known_attributes(dataset, studio.name(row))
         return not (plain and plain["success"]) and not has_sequence(dataset, searching.name(row))
 
     rows = np.array([row for row in range(len(studio.cast.clips)) if lost(row)], int)
-    found = sum(1 for _ in searching.search(rows, config, lambda _, record: write_record(dataset, record)))
+    found = sum(1 for _ in searching.search(rows, plan, refine, lambda _, record: write_record(dataset, record)))
     print(f"a way to the end found through {found} of {len(rows)} clips that the policy alone had lost")
 
 

@@ -9,16 +9,19 @@ import pytest
 from envs.imitation import ACTION_SIZE
 from envs.imitator import ImitatorConfig
 from envs.observation import OBSERVATION_SIZE
-from envs.planning import PlanConfig, Planner, make_replay
+from envs.planning import Plan, PlanConfig, Planner, make_replay
+from envs.refining import RefineConfig, Refiner
 from envs.studio import make_studio
 from envs.world import make_cast, playing_env
 from imdy_jax.body.anthropometric import anthropometric_body
 from imdy_jax.dataset.certify import certify
+from imdy_jax.dataset.collect import as_rollout
 from imdy_jax.imitation.evaluate import evaluate
 from imdy_jax.imitation.policy import Trained, init_normalizer, make_policy
 from imdy_jax.motion.procedural import procedural_clip
 
 SEARCH = PlanConfig(particles=96, attempts=4)
+REFINE = RefineConfig(rounds=1, improvements=3)
 FRAMES, RESTING = 70, 40
 
 
@@ -50,7 +53,7 @@ def studio():
 @pytest.fixture(scope="module")
 def found(studio):
     """What the search finds, by row."""
-    return dict(studio.search(np.array([0, 1, 2]), SEARCH, lambda row, record: (row, record)))
+    return dict(studio.search(np.array([0, 1, 2]), SEARCH, REFINE, lambda row, record: (row, record)))
 
 
 def test_it_leads_to_the_end_where_the_policy_alone_falls(studio, found):
@@ -78,10 +81,26 @@ def test_a_clip_that_ends_at_rest_is_survived_for_longer_and_recorded_to_its_end
     assert len(found[2].q) == RESTING
 
 
-def test_the_same_seed_finds_the_same_and_a_replay_repeats_it(studio, found):
-    crowd = playing_env(studio.cast, studio.world, np.zeros(SEARCH.particles, int), record=True)
-    target = Planner(crowd, SEARCH, studio.trained).plan(0, studio.provenance.seed)
-    np.testing.assert_array_equal(target, found[0].target)
-    again = make_replay(playing_env(studio.cast, studio.world, np.zeros(1, int), record=True))(0, target)
+def test_refining_brings_a_way_closer_and_a_replay_repeats_it(studio, found):
+    env = lambda size: playing_env(studio.cast, studio.world, np.zeros(size, int), record=True)  # noqa: E731
+    plan = Planner(env(SEARCH.particles), SEARCH, studio.trained).plan(0, studio.provenance.seed)
+    replay = make_replay(env(1))
+    rough = as_rollout(replay(0, plan.target[: FRAMES - 1]), person(studio))[1]
+    target = Refiner(env, REFINE, studio.trained).refine(0, plan, SEARCH.lost)
+    np.testing.assert_array_equal(target[: FRAMES - 1], found[0].target)  # the same seed finds the same
+    again = replay(0, target[: FRAMES - 1])
     for name in ("q", "v", "target"):
         np.testing.assert_array_equal(getattr(again, name), getattr(found[0], name)[: FRAMES - 1])
+    refined = as_rollout(again, person(studio))[1]
+    assert rough.success
+    assert refined.mpjpe < 0.8 * rough.mpjpe
+
+
+def test_a_plan_that_cannot_be_bettered_is_kept(studio):
+    env = lambda size: playing_env(studio.cast, studio.world, np.zeros(size, int), record=True)  # noqa: E731
+    nonsense = Plan(np.full((FRAMES, ACTION_SIZE), 2.0), np.zeros((FRAMES, 23, 4)))
+    np.testing.assert_array_equal(Refiner(env, REFINE, studio.trained).refine(0, nonsense, SEARCH.lost), 0.0)
+
+
+def person(studio):
+    return jax.tree.map(lambda x: np.asarray(x[0]), studio.cast.humanoids)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 _ROWS = 6
+_TINY = 1e-30
 _STEPS = (1.0, 0.5, 0.2, 0.05)  # shares of a Newton step that are tried
 
 
@@ -21,7 +22,10 @@ def nonnegative_least_squares(columns: jax.Array, wanted: jax.Array, cost: jax.A
     scale = 1.0 / jnp.sqrt(cost)
     rows = (columns * scale[:, None]).T
     left = _leftover(iterations)(rows, wanted)
-    return jnp.maximum(jnp.sum(rows * left[:, None], axis=0), 0.0) * scale
+    share = jnp.maximum(jnp.sum(rows * left[:, None], axis=0), 0.0)
+    # Where Newton's method has not come to its end, shares may be far too large as a whole.
+    borne = jnp.sum(rows * share[None], axis=1)
+    return share * scale * jnp.sum(wanted * borne) / (jnp.sum(borne**2) + jnp.sum(share**2) + _TINY)
 
 
 @nonnegative_least_squares.defjvp
