@@ -98,13 +98,6 @@ def test_plain_zarr_reads_it_and_the_metadata_explain_it(pristine, made):
     assert set(subject.keys()) == set(SUBJECT_FIELDS)
 
 
-def test_tensorstore_reads_it(pristine, made):
-    tensorstore = pytest.importorskip("tensorstore")
-    path = str(pristine.sequence(made[0].id) / "wrench")
-    array = tensorstore.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": path}}).result()
-    np.testing.assert_array_equal(array.read().result(), made[0].wrench)
-
-
 def test_it_is_compressed(pristine, made):
     files = pristine.sequence(made[0].id).rglob("*")
     size = sum(file.stat().st_size for file in files if file.is_file())
@@ -180,7 +173,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_complete(dataset, made):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # no file may grow beyond 100 kB
     try:
-        with pytest.raises(DatasetError, match=r"cannot write \(File too large; \d+ MB free\).*free some space"):
+        with pytest.raises(DatasetError, match=r"cannot write \(.*File too large.*; \d+ MB free\).*free some space"):
             write_record(dataset, third)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -13,10 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.buffer.cpu import Buffer
-from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec
-from zarr.storage import MemoryStore
+import tensorstore
 
 from imdy_jax.dataset.schema import DatasetError, Field
 
@@ -40,14 +37,11 @@ def write_arrays(
     with _file_errors(partial):
         partial.mkdir(parents=True)
         try:
-            # Zarr composes the group in memory: on a disk it takes several round trips to its own threads per file.
-            files: dict[str, Any] = {}
-            group = zarr.create_group(MemoryStore(files), zarr_format=3, attributes=attributes)
-            for name, array in arrays.items():
-                _write_array(group, name, array, fields[name])
-            for name, content in files.items():
-                (partial / name).parent.mkdir(exist_ok=True)
-                (partial / name).write_bytes(content.to_bytes())
+            (partial / "zarr.json").write_text(_group_metadata(attributes))
+            creating = [_create(partial / name, array, fields[name]) for name, array in arrays.items()]
+            writing = [file.result().write(x) for file, x in zip(creating, arrays.values(), strict=True)]
+            for done in writing:
+                done.result()
             return _rename(partial, path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -57,20 +51,15 @@ def write_arrays(
 
 def read_arrays(path: Path, names: Iterable[str], fields: Mapping[str, Field]) -> dict[str, np.ndarray]:
     """Arrays of a group by name; raises DatasetError where one is unknown, missing or damaged."""
-    arrays = {}
+    opening = {}
     for name in names:
         if name not in fields:
             raise DatasetError(f"{path}: unknown field {name!r}; known fields: {', '.join(fields)}")
         if not exists(path / name):
             raise DatasetError(f"{path / name}: field {name} is missing, expected a Zarr array; record it again")
-        try:
-            arrays[name] = np.asarray(zarr.open_array(_in_memory(path / name), mode="r")[...])
-        except (ValueError, RuntimeError, OSError, KeyError, TypeError) as error:
-            raise DatasetError(
-                f"{path / name}: field {name} cannot be read ({error}), expected an undamaged Zarr array; remove "
-                f"{path} and record it again"
-            ) from error
-    return arrays
+        opening[name] = tensorstore.open(_location(path / name), open=True, read=True)
+    reading = {name: _result(path / name, file).read() for name, file in opening.items()}
+    return {name: _result(path / name, array) for name, array in reading.items()}
 
 
 def read_attributes(path: Path, mend: str) -> dict[str, Any]:
@@ -86,11 +75,10 @@ def read_attributes(path: Path, mend: str) -> dict[str, Any]:
 
 def write_attributes(path: Path, attributes: dict[str, Any]) -> None:
     """Make or replace, in one atomic step, a group that holds nothing but attributes."""
-    content = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}, indent=1)
     with _file_errors(path):
         path.mkdir(parents=True, exist_ok=True)
         partial = path / _partial_name("zarr.json")
-        partial.write_text(content)
+        partial.write_text(_group_metadata(attributes))
         partial.replace(path / "zarr.json")
 
 
@@ -105,25 +93,49 @@ def remove_left_over(root: Path) -> None:
         (root / PARTIAL).rmdir()
 
 
-def _in_memory(path: Path) -> MemoryStore:
-    """What a folder holds, for Zarr to read without going to the disk again."""
-    files = (file for file in path.rglob("*") if file.is_file())
-    return MemoryStore({f.relative_to(path).as_posix(): Buffer.from_bytes(f.read_bytes()) for f in files})
+def _result(path: Path, future: tensorstore.Future) -> Any:
+    """What is awaited of the array at path; raises DatasetError where it is damaged."""
+    try:
+        return future.result()
+    except ValueError as error:
+        raise DatasetError(
+            f"{path}: field {path.name} cannot be read ({error}), expected an undamaged Zarr array; remove "
+            f"{path.parent} and record it again"
+        ) from error
 
 
-def _write_array(group: zarr.Group, name: str, array: np.ndarray, field: Field) -> None:
+def _create(path: Path, array: np.ndarray, field: Field) -> tensorstore.Future:
     timed = field.axes[0] in ("frame", "step")
-    group.create_array(
-        name,
-        data=array,
-        chunks=(min(CHUNK, array.shape[0]) if timed else array.shape[0], *array.shape[1:]),
-        compressors=[BloscCodec(cname="zstd", clevel=3, shuffle=BloscShuffle.shuffle), Crc32cCodec()],
-        chunk_key_encoding={"name": "default", "separator": "."},  # one file, not a folder per axis
+    kind = "bool" if array.dtype == bool else array.dtype.name
+    shuffled = {"cname": "zstd", "clevel": 3, "shuffle": "shuffle", "typesize": array.dtype.itemsize}
+    codecs = {"bytes": {"endian": "little"}, "blosc": shuffled, "crc32c": {}}
+    metadata = {
+        "shape": array.shape,
+        "data_type": kind,
+        "chunk_grid": _named(
+            "regular", chunk_shape=(min(CHUNK, len(array)) if timed else len(array), *array.shape[1:])
+        ),
+        "chunk_key_encoding": _named("default", separator="."),  # one file, not a folder per axis
+        "codecs": [_named(name, **settings) for name, settings in codecs.items()],
         # A chunk that has gone missing must not read as zeros.
-        fill_value=False if field.kind == "flag" else np.nan,
-        dimension_names=field.axes,
-        attributes={"unit": field.unit, "description": field.meaning},
-    )
+        "fill_value": False if field.kind == "flag" else "NaN",
+        "dimension_names": field.axes,
+        "attributes": {"unit": field.unit, "description": field.meaning},
+    }
+    return tensorstore.open(_location(path) | {"metadata": metadata}, create=True)
+
+
+def _location(path: Path) -> dict[str, Any]:
+    """The rename makes a sequence whole; that each file has reached the disk before the next is not waited for."""
+    return {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{path}/", "file_io_sync": False}}
+
+
+def _named(name: str, **configuration: Any) -> dict[str, Any]:
+    return {"name": name, "configuration": configuration}
+
+
+def _group_metadata(attributes: dict[str, Any]) -> str:
+    return json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}, indent=1)
 
 
 def _rename(partial: Path, path: Path) -> bool:
@@ -144,12 +156,12 @@ def _rename(partial: Path, path: Path) -> bool:
 def _file_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter from tensorstore, with the system's words in it
         there = next(parent for parent in path.absolute().parents if parent.exists())
-        free = shutil.disk_usage(there).free / 1e6
+        free, cause = shutil.disk_usage(there).free / 1e6, getattr(error, "strerror", None) or error
         raise DatasetError(
-            f"{path}: cannot write ({error.strerror or error}; {free:.0f} MB free), expected room for a sequence; free "
-            "some space or name another folder, and start again: what was complete is kept"
+            f"{path}: cannot write ({cause}; {free:.0f} MB free), expected room for a sequence; free some space or "
+            "name another folder, and start again: what was complete is kept"
         ) from error
 
 
