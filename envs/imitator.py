@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from envs.imitation import ACTION_SIZE
+from envs.lessons import TeachConfig
 from envs.observation import OBSERVATION_SIZE
 from envs.people import PeopleConfig
 from envs.world import WorldConfig
@@ -18,6 +19,7 @@ class ImitatorConfig:
     people: PeopleConfig = field(default_factory=PeopleConfig)
     world: WorldConfig = field(default_factory=WorldConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    teach: TeachConfig = field(default_factory=TeachConfig)
     num_envs: int = 1024
     evaluate_at: tuple[float, ...] = ()  # minutes of training at which to evaluate, besides the end
     seed: int = 0

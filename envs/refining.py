@@ -22,8 +22,8 @@ from imdy_jax.dynamics.kinematics import difference, integrate
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.skeleton import NUM_V
 
-_STATE = 2 * NUM_V
-_PROBES = 2 * (_STATE + ACTION_SIZE)  # humanoids that linearise one control step
+STATE_SIZE = 2 * NUM_V
+_PROBES = 2 * (STATE_SIZE + ACTION_SIZE)  # humanoids that linearise one control step
 _SHARES = (1.0, 0.5, 0.25, 0.12, 0.06, 0.0)  # of an improvement, tried side by side
 _PAD = 64  # control steps: ways are computed in multiples of it, so that few lengths compile
 
@@ -42,7 +42,7 @@ class RefineConfig:
     feedback: float = 1.0  # bound of what the feedback adds to the action
 
 
-class _Way(NamedTuple):
+class Way(NamedTuple):
     """T control steps through a clip; leaves (T, ...), of physics (T + 1, ...)."""
 
     departure: np.ndarray  # (T, A) from the policy's action
@@ -51,11 +51,12 @@ class _Way(NamedTuple):
     cost: float
 
 
-class _Change(NamedTuple):
-    """What is to be tried: a change of the departure (T, A), and its answer (T, A, 150) to straying from the way."""
+class Feedback(NamedTuple):
+    """What the linear-quadratic model of a way recommends."""
 
-    departure: np.ndarray
-    answer: np.ndarray
+    change: np.ndarray  # (T, A) of the departure
+    answer: np.ndarray  # (T, A, 150) of the departure to straying from the way
+    stake: np.ndarray  # (T, A, A) curvature of the cost to come in the departure
 
 
 class Refiner:
@@ -67,43 +68,45 @@ class Refiner:
         self._slopes = jax.jit(partial(_slopes, make_env(_PROBES), config, trained))
         self._expand = jax.jit(partial(_expand, self._runners))
 
-    def refine(self, clip: int, plan: Plan, lost: float) -> np.ndarray:
-        """PD targets (T, 23, 4) of a better way through row clip than the plan's, never further off than lost, m.
+    def refine(self, clip: int, plan: Plan, lost: float) -> tuple[Way, Feedback] | None:
+        """A better way through row clip than the plan's, never further off than lost, m, and how to keep to it.
 
-        The plan's own where none is better, or where it does not even lead there again: in a long clip the rounding
-        of the policy's action is enough for that.
+        None where the plan does not even lead there again: in a long clip the rounding of the policy's action is
+        enough for that.
         """
         departure = plan.departure
-        no_change = _Change(np.zeros_like(departure), np.zeros((*departure.shape, _STATE), departure.dtype))
+        feedback = _no_feedback(departure)
         everyone = jnp.full(len(_SHARES), clip)
         start = self._runners.start(everyone, jnp.zeros_like(everyone), jax.random.PRNGKey(0))[0].physics
         along = jax.tree.map(lambda x: np.broadcast_to(x[0], (len(departure) + 1, *x.shape[1:])), start)
-        way = self._best(clip, start, _Way(departure, plan.target, along, np.inf), no_change, lost)
-        for _ in range(self._config.rounds if np.isfinite(way.cost) else 0):
+        way = self._best(clip, start, Way(departure, plan.target, along, np.inf), feedback, lost)
+        if not np.isfinite(way.cost):
+            return None
+        for _ in range(self._config.rounds):
             slopes = [np.asarray(self._slopes(clip, k, *_at(way, k))) for k in range(len(departure))]
+            feedback = _feedback(slopes, *self._expansion(clip, way), way.departure, self._config)
             for _ in range(self._config.improvements):
-                curvature, gradient = self._expansion(clip, way)
-                change = _improvement(slopes, curvature, gradient, way.departure, self._config)
-                better = self._best(clip, start, way, change, lost)
+                better = self._best(clip, start, way, feedback, lost)
                 if better.cost > 0.999 * way.cost:
                     break
                 way = better
-        return way.target
+                feedback = _feedback(slopes, *self._expansion(clip, way), way.departure, self._config)
+        return way, feedback
 
-    def _best(self, clip: int, start: PhysicsState, way: _Way, change: _Change, lost: float) -> _Way:
-        """The cheapest of the ways that shares of a change lead to; the way as it is where none is better."""
+    def _best(self, clip: int, start: PhysicsState, way: Way, feedback: Feedback, lost: float) -> Way:
+        """The cheapest of the ways that shares of the change lead to; the way as it is where none is better."""
         steps = len(way.departure)
         along = jax.tree.map(lambda x: x[:-1], way.physics)
-        told = self._run(clip, start, *jax.tree.map(_padded, (along, way.departure, change)))
+        told = self._run(clip, start, *jax.tree.map(_padded, (along, way.departure, feedback.change, feedback.answer)))
         departure, target, gap, cost, physics = jax.tree.map(lambda x: np.asarray(x)[:steps], told)
         total = np.where(np.isfinite(cost).all(axis=0) & (gap.max(axis=0) <= lost), cost.sum(axis=0), np.inf)
         best = int(np.argmin(total))
         if not total[best] < way.cost:
             return way
         physics = jax.tree.map(lambda x, s: np.concatenate([np.asarray(s)[:1], x[:, best]]), physics, start)
-        return _Way(departure[:, best], target[:, best], physics, float(total[best]))
+        return Way(departure[:, best], target[:, best], physics, float(total[best]))
 
-    def _expansion(self, clip: int, way: _Way) -> tuple[np.ndarray, np.ndarray]:
+    def _expansion(self, clip: int, way: Way) -> tuple[np.ndarray, np.ndarray]:
         """Curvature (T, 150, 150) and gradient (T, 150) of the cost of the states that the steps lead to."""
         steps = len(way.departure)
         states = _padded(way.physics.q[1:]), _padded(way.physics.v[1:])
@@ -113,17 +116,17 @@ class Refiner:
 
 def _run(
     env: ImitationEnv, config: RefineConfig, trained: Trained, clip: Any, start: PhysicsState, along: PhysicsState,
-    departure: jax.Array, change: _Change,
+    departure: jax.Array, change: jax.Array, answer: jax.Array,
 ) -> tuple:  # fmt: skip
     """What humanoids that take different shares of a change do: departures, targets, gaps, costs, states after."""
     humanoid, clips = env.physics.humanoid, jnp.full(env.num_envs, clip)
     share = jnp.asarray(_SHARES, departure.dtype)[:, None]
 
     def step(physics: PhysicsState, told: tuple) -> tuple[PhysicsState, tuple]:
-        k, was, departure, change = told
-        strayed = jax.vmap(partial(_strayed, was.q, was.v))(physics.q, physics.v)
-        answer = jnp.clip(strayed @ change.answer.T, -config.feedback, config.feedback)
-        departs = departure[None] + share * change.departure[None] + answer
+        k, was, departure, change, answer = told
+        off = jax.vmap(partial(strayed, was.q, was.v))(physics.q, physics.v)
+        answered = jnp.clip(off @ answer.T, -config.feedback, config.feedback)
+        departs = departure[None] + share * change[None] + answered
         target = _target(env, trained, physics, clips, jnp.full(env.num_envs, k), departs)
         physics, _ = env.physics.step(physics, target)
         bodies = jax.vmap(body_state)(humanoid, physics.q, physics.v)
@@ -132,7 +135,7 @@ def _run(
         cost = jnp.sum(jax.vmap(shortfall)(humanoid, bodies, wanted) ** 2, axis=-1)
         return physics, (departs, target, gap, cost + config.effort * jnp.mean(departs**2, axis=-1), physics)
 
-    return jax.lax.scan(step, start, (jnp.arange(len(departure)), along, departure, change))[1]
+    return jax.lax.scan(step, start, (jnp.arange(len(departure)), along, departure, change, answer))[1]
 
 
 def _slopes(
@@ -142,14 +145,14 @@ def _slopes(
     """Derivatives (150, 219) of the state after control step k with respect to the state before it and departure."""
     width = np.repeat([config.pose, config.rate, config.departure], [NUM_V, NUM_V, ACTION_SIZE])
     probe = jnp.concatenate([jnp.diag(width), jnp.diag(-width)]).astype(departure.dtype)
-    q, v = jax.vmap(partial(_moved, was.q, was.v))(probe[:, :_STATE])
+    q, v = jax.vmap(partial(moved, was.q, was.v))(probe[:, :STATE_SIZE])
     warmstart = jnp.broadcast_to(was.warmstart, (len(probe), *was.warmstart.shape))
     physics, clips = PhysicsState(q, v, warmstart), jnp.full(len(probe), clip)
-    departs = departure[None] + probe[:, _STATE:]
+    departs = departure[None] + probe[:, STATE_SIZE:]
     target = _target(env, trained, physics, clips, jnp.full(len(probe), k), departs)
     after, _ = env.physics.step(physics, target)
     middle = len(width)
-    apart = jax.vmap(_strayed)(after.q[middle:], after.v[middle:], after.q[:middle], after.v[:middle])
+    apart = jax.vmap(strayed)(after.q[middle:], after.v[middle:], after.q[:middle], after.v[:middle])
     return (apart / (2.0 * width[:, None])).T
 
 
@@ -161,34 +164,41 @@ def _expand(env: ImitationEnv, clip: Any, q: jax.Array, v: jax.Array) -> tuple[j
         wanted = jax.tree.map(lambda x: x[env.table.row(clip, k + 1)], env.table.bodies)
 
         def short(move: jax.Array) -> jax.Array:
-            return shortfall(humanoid, body_state(humanoid, *_moved(q, v, move)), wanted)
+            return shortfall(humanoid, body_state(humanoid, *moved(q, v, move)), wanted)
 
-        still = jnp.zeros(_STATE, q.dtype)
+        still = jnp.zeros(STATE_SIZE, q.dtype)
         slope = jax.jacfwd(short)(still)
         return slope.T @ slope, slope.T @ short(still)
 
     return jax.lax.map(lambda x: one(*x), (jnp.arange(len(q)), q, v), batch_size=_PAD)
 
 
-def _improvement(
+def _feedback(
     slopes: list[np.ndarray], curvature: np.ndarray, gradient: np.ndarray, departure: np.ndarray, config: RefineConfig
-) -> _Change:
-    """The change that the linear-quadratic model of the way recommends, backwards in time."""
-    change = _Change(np.zeros_like(departure), np.zeros((*departure.shape, _STATE), departure.dtype))
+) -> Feedback:
+    """What the linear-quadratic model of the way recommends, found backwards in time."""
+    feedback = _no_feedback(departure)
     effort = config.effort / ACTION_SIZE
     dear = (effort + config.caution / ACTION_SIZE) * np.eye(ACTION_SIZE)
-    value, slope = np.zeros((_STATE, _STATE)), np.zeros(_STATE)
+    value, slope = np.zeros((STATE_SIZE, STATE_SIZE)), np.zeros(STATE_SIZE)
     for k in reversed(range(len(departure))):
-        by_state, by_departure = np.split(slopes[k].astype(float), [_STATE], axis=1)
+        by_state, by_departure = np.split(slopes[k].astype(float), [STATE_SIZE], axis=1)
         value, slope = value + curvature[k], slope + gradient[k]
         ahead = value @ by_departure
+        stake = dear + by_departure.T @ ahead
         right = np.column_stack([effort * departure[k] + by_departure.T @ slope, ahead.T @ by_state])
-        solved = -np.linalg.solve(dear + by_departure.T @ ahead, right)
-        change.departure[k], change.answer[k] = solved[:, 0], solved[:, 1:]
+        solved = -np.linalg.solve(stake, right)
+        feedback.change[k], feedback.answer[k], feedback.stake[k] = solved[:, 0], solved[:, 1:], stake
         slope = by_state.T @ slope + right[:, 1:].T @ solved[:, 0]
         value = by_state.T @ value @ by_state + right[:, 1:].T @ solved[:, 1:]
         value = (value + value.T) / 2
-    return change
+    return feedback
+
+
+def _no_feedback(departure: np.ndarray) -> Feedback:
+    """The departure as it is, whatever happens."""
+    blank = lambda *shape: np.zeros((*departure.shape, *shape), departure.dtype)  # noqa: E731
+    return Feedback(blank(), blank(STATE_SIZE), blank(ACTION_SIZE))
 
 
 def _target(
@@ -200,17 +210,17 @@ def _target(
     return env.target(physics, clips, frames + 1, action)
 
 
-def _moved(q: jax.Array, v: jax.Array, move: jax.Array) -> tuple[jax.Array, jax.Array]:
+def moved(q: jax.Array, v: jax.Array, move: jax.Array) -> tuple[jax.Array, jax.Array]:
     """State at a tangent (150,) from q (99,), v (75,)."""
     return integrate(q, move[:NUM_V], 1.0), v + move[NUM_V:]
 
 
-def _strayed(q: jax.Array, v: jax.Array, reached_q: jax.Array, reached_v: jax.Array) -> jax.Array:
-    """Tangent (150,) from one state to another: the inverse of _moved."""
+def strayed(q: jax.Array, v: jax.Array, reached_q: jax.Array, reached_v: jax.Array) -> jax.Array:
+    """Tangent (150,) from one state to another: the inverse of moved."""
     return jnp.concatenate([difference(q, reached_q), reached_v - v])
 
 
-def _at(way: _Way, k: int) -> tuple[PhysicsState, np.ndarray]:
+def _at(way: Way, k: int) -> tuple[PhysicsState, np.ndarray]:
     return jax.tree.map(lambda x: x[k], way.physics), way.departure[k]
 
 

@@ -80,8 +80,9 @@ class Studio:
                     if plan is None:
                         logger.warning("no way found through %s", cast.clips[row].name)
                     else:
-                        target = refiner.refine(row, plan, config.lost)[: cast.lengths[row] - 1]
-                        rollout, score = as_rollout(replay(row, target), humanoid)
+                        refined = refiner.refine(row, plan, config.lost)
+                        target = refined[0].target if refined else plan.target
+                        rollout, score = as_rollout(replay(row, target[: cast.lengths[row] - 1]), humanoid)
                         yield use(row, record_rollout(rollout, *self.identity(row), score.success))
                     progress.advance((cast.lengths[row] - 1) / CONTROL_HZ)
 

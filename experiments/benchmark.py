@@ -42,7 +42,7 @@ def main(
     cast, _ = load_cast(config.people)
     env, ppo = training_env(cast, config.world, config.num_envs), config.train.ppo
     policy = make_policy(ppo.hidden, ppo.critic_hidden, env.action_size, ppo.spread)
-    learner = jax.jit(partial(init_learner, policy, env, ppo))(jax.random.PRNGKey(config.seed))
+    learner = jax.jit(partial(init_learner, policy, env, ppo, None))(jax.random.PRNGKey(config.seed))
     train = jax.jit(lambda learner: iterate(policy, env, ppo, learner)[0])
     samples = env.num_envs * ppo.horizon
 

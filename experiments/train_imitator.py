@@ -2,6 +2,7 @@
 
     python experiments/train_imitator.py                                    # the built-in motions
     python experiments/train_imitator.py --config.people.motions my_clips   # a folder of motion files
+    python experiments/train_imitator.py --config.teach.minutes 15          # learn from a search to begin with
     python experiments/train_imitator.py --resume                           # go on after an interruption
 
 The run folder then holds what experiments/generate.py needs. Every evaluation plays each clip once from its first
@@ -9,16 +10,21 @@ frame, without noise; a clip is a success if the body is never more than 0.5 m (
 """
 
 import logging
+import shutil
+from dataclasses import replace
 
 import jax
 import numpy as np
 
+from envs.imitation import ImitationEnv
 from envs.imitator import ImitatorConfig
+from envs.lessons import find_lessons
 from envs.people import load_cast
+from envs.tutored import TutoredEnv
 from envs.world import Cast, playing_env, training_env
 from imdy_jax.imitation.evaluate import ClipScore, evaluate
 from imdy_jax.imitation.policy import Trained
-from imdy_jax.imitation.train import train
+from imdy_jax.imitation.train import reinforcement, train, tuition
 from imdy_jax.report import Table, command, read_table, show
 from imdy_jax.run import RunFolder, enable_compilation_cache, read_metrics
 
@@ -53,12 +59,28 @@ def main(
         lost = [cast.clips[i].name for i, s in enumerate(scores) if not s.success]
         print(f"not followed to the end: {', '.join(lost) or 'none'}", flush=True)
 
-    env = training_env(cast, config.world, config.num_envs)
-    trained = train(env, config.train, folder, config.seed, config.evaluate_at, assess)
+    env, begin, spent = training_env(cast, config.world, config.num_envs), None, 0.0
+    if config.teach.minutes:
+        if overwrite:
+            shutil.rmtree(folder.path / "school", ignore_errors=True)
+        school = RunFolder.create(folder.path / "school", config, config.seed, resume=resume)
+        begin, spent = attend(school, cast, env, config)
+        assess(spent / 60, begin, 0)
+    learning = reinforcement(env, config.train.ppo, begin)
+    trained = train(learning, config.train, folder, config.seed, config.evaluate_at, assess, spent)
     last = read_metrics(folder.path / "metrics.jsonl")[-1]
     assess(last["seconds"] / 60, trained, last["samples"])
     if json:
         table(rows, cast, rejected).write(json)
+
+
+def attend(school: RunFolder, cast: Cast, env: ImitationEnv, config: ImitatorConfig) -> tuple[Trained, float]:
+    """A policy that has learnt what a search finds, and the seconds that searching and learning have taken."""
+    lessons, seconds = find_lessons(cast, config.world, config.teach, config.seed, school.path / "lessons")
+    ending = seconds / 60 + config.teach.minutes
+    learning = tuition(TutoredEnv(env), lessons, config.teach.distil, config.train.ppo)
+    trained = train(learning, replace(config.train, minutes=ending), school, config.seed, spent=seconds)
+    return trained, 60 * ending
 
 
 def summary(scores: list[ClipScore]) -> tuple:

@@ -86,7 +86,8 @@ def test_refining_brings_a_way_closer_and_a_replay_repeats_it(studio, found):
     plan = Planner(env(SEARCH.particles), SEARCH, studio.trained).plan(0, studio.provenance.seed)
     replay = make_replay(env(1))
     rough = as_rollout(replay(0, plan.target[: FRAMES - 1]), person(studio))[1]
-    target = Refiner(env, REFINE, studio.trained).refine(0, plan, SEARCH.lost)
+    way, feedback = Refiner(env, REFINE, studio.trained).refine(0, plan, SEARCH.lost)
+    target = way.target
     np.testing.assert_array_equal(target[: FRAMES - 1], found[0].target)  # the same seed finds the same
     again = replay(0, target[: FRAMES - 1])
     for name in ("q", "v", "target"):
@@ -94,12 +95,13 @@ def test_refining_brings_a_way_closer_and_a_replay_repeats_it(studio, found):
     refined = as_rollout(again, person(studio))[1]
     assert rough.success
     assert refined.mpjpe < 0.8 * rough.mpjpe
+    assert (np.linalg.eigvalsh(feedback.stake) > 0).all()
 
 
-def test_a_plan_that_cannot_be_bettered_is_kept(studio):
+def test_a_plan_that_leads_nowhere_is_not_refined(studio):
     env = lambda size: playing_env(studio.cast, studio.world, np.zeros(size, int), record=True)  # noqa: E731
     nonsense = Plan(np.full((FRAMES, ACTION_SIZE), 2.0), np.zeros((FRAMES, 23, 4)))
-    np.testing.assert_array_equal(Refiner(env, REFINE, studio.trained).refine(0, nonsense, SEARCH.lost), 0.0)
+    assert Refiner(env, REFINE, studio.trained).refine(0, nonsense, SEARCH.lost) is None
 
 
 def person(studio):

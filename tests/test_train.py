@@ -9,7 +9,7 @@ from small_world import small_env
 
 from imdy_jax.imitation.evaluate import evaluate, score
 from imdy_jax.imitation.ppo import PPOConfig
-from imdy_jax.imitation.train import TrainConfig, load, train
+from imdy_jax.imitation.train import TrainConfig, load, reinforcement, train
 from imdy_jax.run import RunFolder, read_metrics
 
 PPO = PPOConfig(hidden=(32,), horizon=8, minibatch=64, epochs=2, learning_rate=1e-3)
@@ -23,7 +23,7 @@ def env():
 def _run(path, env, iterations, resume=False, ppo=PPO):
     config = TrainConfig(minutes=60.0, iterations=iterations, checkpoint_every=2, ppo=ppo)
     run = RunFolder.create(path, dataclasses.replace(config, iterations=0), seed=0, resume=resume)
-    return run, train(env, config, run, seed=0)
+    return run, train(reinforcement(env, ppo), config, run, seed=0)
 
 
 def test_a_run_that_was_killed_goes_on_with_the_same_numbers(tmp_path, env):

@@ -14,7 +14,7 @@ import optax
 
 from imdy_jax.imitation.environment import Environment
 from imdy_jax.imitation.gae import advantages
-from imdy_jax.imitation.policy import Normalizer, Policy, init_normalizer, normalize, update_normalizer
+from imdy_jax.imitation.policy import Normalizer, Policy, Trained, init_normalizer, normalize, update_normalizer
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class PPOConfig:
     bound_weight: float = 1.0  # on the square of the mean action beyond ±1
     gradient_norm: float = 1.0
     averaging: float = 0.05  # weight of an iteration's actor in the running average that is deployed
+    hearing: int = 20  # iterations in which the critic gets to know a policy that did not begin here
 
 
 class LearnerState(NamedTuple):
@@ -54,6 +55,7 @@ class LearnerState(NamedTuple):
     env: Any
     observation: jax.Array
     deviation: jax.Array  # (N, A) of the last action from its mean, in standard deviations
+    waiting: jax.Array  # iterations until the actor moves
     key: jax.Array
 
 
@@ -67,16 +69,23 @@ class Batch(NamedTuple):
     value_target: jax.Array
 
 
-def init_learner(policy: Policy, env: Environment, config: PPOConfig, key: jax.Array) -> LearnerState:
-    """Fresh networks and fresh episodes."""
+def init_learner(
+    policy: Policy, env: Environment, config: PPOConfig, begin: Trained | None, key: jax.Array
+) -> LearnerState:
+    """Fresh episodes, and fresh networks but for the actor and the normaliser of the policy to begin with."""
     for_params, for_env, for_noise, key = jax.random.split(key, 4)
     params = policy.init(for_params, env.observation_size)
     state, observation = env.reset(for_env)
     rate = jnp.asarray(config.learning_rate, jnp.float32)
     deviation = jax.random.normal(for_noise, (observation.shape[0], env.action_size))
     normalizer = init_normalizer(env.observation_size)
+    waiting = jnp.asarray(0 if begin is None else config.hearing)
+    if begin is not None:
+        params, normalizer = {"actor": begin.params["actor"], "critic": params["critic"]}, begin.normalizer
     optimizer = _adam(config).init(params)
-    return LearnerState(params, params["actor"], optimizer, rate, normalizer, state, observation, deviation, key)
+    return LearnerState(
+        params, params["actor"], optimizer, rate, normalizer, state, observation, deviation, waiting, key
+    )
 
 
 def iterate(
@@ -108,7 +117,8 @@ def iterate(
     normalizer = update_normalizer(learner.normalizer, steps["observation"])
     metrics = _metrics(steps) | learned | {"learning_rate": rate}
     average = optax.incremental_update(params["actor"], learner.average, config.averaging)
-    learner = LearnerState(params, average, optimizer, rate, normalizer, state, observation, deviation, key)
+    waiting = jnp.maximum(learner.waiting - 1, 0)
+    learner = LearnerState(params, average, optimizer, rate, normalizer, state, observation, deviation, waiting, key)
     return learner, metrics
 
 
@@ -156,11 +166,11 @@ def _learn(policy: Policy, config: PPOConfig, learner: LearnerState, batch: Batc
         minibatch = jax.tree.map(lambda x: x[rows], batch)
         grad, measured = jax.grad(_loss, argnums=2, has_aux=True)(policy, config, params, minibatch)
         change, optimizer = adam.update(grad, optimizer, params)
-        rates = {"actor": rate, "critic": config.critic_learning_rate}
+        rates = {"actor": jnp.where(learner.waiting > 0, 0.0, rate), "critic": config.critic_learning_rate}
         step = {part: jax.tree.map(lambda x, r=rates[part]: -r * x, tree) for part, tree in change.items()}
         params = optax.apply_updates(params, step)
         far, near = measured["divergence"] > 2 * target, measured["divergence"] < target / 2
-        rate = jnp.where(far, rate / 1.2, jnp.where(near, rate * 1.05, rate))
+        rate = jnp.where(far, rate / 1.2, jnp.where(near & (learner.waiting == 0), rate * 1.05, rate))
         rate = jnp.clip(rate, config.min_learning_rate, config.max_learning_rate)
         return (params, optimizer, rate), measured
 

@@ -4,9 +4,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 
+from imdy_jax.imitation.distil import DistilConfig, Tutored, distil, graduated, init_pupil
 from imdy_jax.imitation.environment import Environment
 from imdy_jax.imitation.policy import Normalizer, Trained, init_normalizer, make_policy
 from imdy_jax.imitation.ppo import PPOConfig, deployed, init_learner, iterate
@@ -24,59 +26,99 @@ class TrainConfig:
     ppo: PPOConfig = field(default_factory=PPOConfig)
 
 
+class Method(NamedTuple):
+    """A way of learning: the learner's state to begin with, one iteration of it, and what acts."""
+
+    label: str
+    init: Callable[[jax.Array], Any]  # of a key
+    iterate: Callable[[Any, Any], tuple[Any, dict[str, jax.Array]]]  # of the learner and of `given`
+    trained: Callable[[Any], Trained]
+    samples: int  # of an iteration
+    given: Any = ()  # arrays that do not change
+
+
+def reinforcement(env: Environment, config: PPOConfig, begin: Trained | None = None) -> Method:
+    """PPO, from nothing or from a policy that knows something already."""
+    policy = make_policy(config.hidden, config.critic_hidden, env.action_size, config.spread)
+    return Method(
+        "training the imitator",
+        partial(init_learner, policy, env, config, begin),
+        lambda learner, _: iterate(policy, env, config, learner),
+        lambda learner: Trained(policy, deployed(learner), learner.normalizer),
+        env.num_envs * config.horizon,
+    )
+
+
+def tuition(env: Tutored, lessons: Any, config: DistilConfig, ppo: PPOConfig) -> Method:
+    """Learning from a teacher, for the policy that PPO would train."""
+    policy = make_policy(ppo.hidden, ppo.critic_hidden, env.action_size, ppo.spread)
+    return Method(
+        "learning the lessons",
+        lambda key: init_pupil(policy, env, lessons, key),
+        lambda learner, lessons: distil(policy, env, config, learner, lessons),
+        lambda learner: Trained(policy, graduated(learner), learner.normalizer),
+        env.num_envs * config.horizon,
+        lessons,
+    )
+
+
 def train(
-    env: Environment,
+    method: Method,
     config: TrainConfig,
     run: RunFolder,
     seed: int,
     milestones: tuple[float, ...] = (),
     on_milestone: Callable[[float, Trained, int], None] = lambda minutes, trained, samples: None,
+    spent: float = 0.0,
 ) -> Trained:
     """Train, or go on with what the run folder holds, until the clock or the iterations run out.
 
     At each milestone (minutes of training) on_milestone is called with the minutes, the policy so far and the number
-    of samples it has seen, the clock stopped.
+    of samples it has seen, the clock stopped. spent: seconds on the clock when it begins.
     Raises FloatingPointError if the networks stop being finite.
     """
-    policy = make_policy(config.ppo.hidden, config.ppo.critic_hidden, env.action_size, config.ppo.spread)
-    learner = jax.jit(partial(init_learner, policy, env, config.ppo))(jax.random.PRNGKey(seed))
+    learner = jax.jit(method.init)(jax.random.PRNGKey(seed))
     checkpoints, policies = Checkpoints(run.path / "checkpoints"), Checkpoints(run.path / "policy")
-    step, seconds = 0, 0.0
+    step, seconds = 0, spent
     latest = checkpoints.latest_step()
     if latest is not None:
         learner, clock = checkpoints.restore(learner)
         step, seconds = latest, clock["seconds"]
     log = MetricLog(run.path / "metrics.jsonl", resume_step=step if step else None)
-    samples = env.num_envs * config.ppo.horizon
-    compiled = jax.jit(partial(iterate, policy, env, config.ppo), donate_argnums=0).lower(learner).compile()
+    compiled = jax.jit(method.iterate, donate_argnums=0).lower(learner, method.given).compile()
 
     def save() -> None:
         checkpoints.save(step, learner, {"seconds": seconds})
-        policies.save(step, {"params": deployed(learner), "normalizer": learner.normalizer})
+        trained = method.trained(learner)
+        policies.save(step, {"params": trained.params, "normalizer": trained.normalizer})
 
-    with Progress(round(config.minutes * 60), "training the imitator", "s", initial=round(seconds)) as progress:
+    with Progress(round(config.minutes * 60), method.label, "s", initial=round(seconds)) as progress:
         while step < config.iterations and seconds < config.minutes * 60:
             before = seconds
             begun = time.monotonic()
-            learner, metrics = jax.block_until_ready(compiled(learner))
+            learner, metrics = jax.block_until_ready(compiled(learner, method.given))
             seconds += time.monotonic() - begun
             step += 1
             row = {name: float(value) for name, value in metrics.items()}
-            rate = samples / (seconds - before)
-            log.append(step, seconds=seconds, samples=step * samples, samples_per_second=rate, **row)
+            rate = method.samples / (seconds - before)
+            log.append(step, seconds=seconds, samples=step * method.samples, samples_per_second=rate, **row)
             run.check_finite(row, step)
-            progress.advance(
-                seconds - before, reward=row["reward"], error_mm=1e3 * row["body_error"], samples_per_s=rate
-            )
+            progress.advance(seconds - before, **_shown(row), samples_per_s=rate)
             for minutes in milestones:
                 if before < minutes * 60 <= seconds:
                     save()
-                    on_milestone(minutes, Trained(policy, deployed(learner), learner.normalizer), step * samples)
+                    on_milestone(minutes, method.trained(learner), step * method.samples)
             if step % config.checkpoint_every == 0:
                 save()
     save()
     log.close()
-    return Trained(policy, deployed(learner), learner.normalizer)
+    return method.trained(learner)
+
+
+def _shown(row: dict[str, float]) -> dict[str, float]:
+    """What the progress bar tells of an iteration."""
+    named = {"reward": ("reward", 1.0), "body_error": ("error_mm", 1e3), "loss": ("loss", 1.0)}
+    return {label: scale * row[name] for name, (label, scale) in named.items() if name in row}
 
 
 def load(run: RunFolder, config: TrainConfig, observation_size: int, action_size: int) -> Trained:
