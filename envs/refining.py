@@ -25,6 +25,7 @@ from imdy_jax.skeleton import NUM_V
 STATE_SIZE = 2 * NUM_V
 _PROBES = 2 * (STATE_SIZE + ACTION_SIZE)  # humanoids that linearise one control step
 _SHARES = (1.0, 0.5, 0.25, 0.12, 0.06, 0.0)  # of an improvement, tried side by side
+_MORE_CAUTION = 8.0  # times, where hardly anything was gained
 _PAD = 64  # control steps: ways are computed in multiples of it, so that few lengths compile
 
 
@@ -33,7 +34,7 @@ class RefineConfig:
     """Settings of the refinement."""
 
     rounds: int = 2  # times that the simulation is linearised anew
-    improvements: int = 6  # with each linearisation, at most
+    improvements: int = 6  # with each linearisation
     effort: float = 20.0  # cost of the mean square departure, in units of the action
     caution: float = 150.0  # the same of its change in one improvement
     pose: float = 0.1  # m, rad: half the width of the differences
@@ -84,13 +85,14 @@ class Refiner:
             return None
         for _ in range(self._config.rounds):
             slopes = [np.asarray(self._slopes(clip, k, *_at(way, k))) for k in range(len(departure))]
-            feedback = _feedback(slopes, *self._expansion(clip, way), way.departure, self._config)
+            caution, price = self._config.caution, (self._config.effort, self._config.caution)
             for _ in range(self._config.improvements):
-                better = self._best(clip, start, way, feedback, lost)
-                if better.cost > 0.999 * way.cost:
-                    break
+                model = slopes, *self._expansion(clip, way), way.departure
+                better = self._best(clip, start, way, _feedback(*model, self._config.effort, caution), lost)
+                if better.cost > 0.99 * way.cost:
+                    caution *= _MORE_CAUTION
                 way = better
-                feedback = _feedback(slopes, *self._expansion(clip, way), way.departure, self._config)
+            feedback = _feedback(slopes, *self._expansion(clip, way), way.departure, *price)
         return way, feedback
 
     def _best(self, clip: int, start: PhysicsState, way: Way, feedback: Feedback, lost: float) -> Way:
@@ -174,19 +176,19 @@ def _expand(env: ImitationEnv, clip: Any, q: jax.Array, v: jax.Array) -> tuple[j
 
 
 def _feedback(
-    slopes: list[np.ndarray], curvature: np.ndarray, gradient: np.ndarray, departure: np.ndarray, config: RefineConfig
-) -> Feedback:
+    slopes: list[np.ndarray], curvature: np.ndarray, gradient: np.ndarray, departure: np.ndarray, effort: float,
+    caution: float,
+) -> Feedback:  # fmt: skip
     """What the linear-quadratic model of the way recommends, found backwards in time."""
     feedback = _no_feedback(departure)
-    effort = config.effort / ACTION_SIZE
-    dear = (effort + config.caution / ACTION_SIZE) * np.eye(ACTION_SIZE)
+    dear = (effort + caution) / ACTION_SIZE * np.eye(ACTION_SIZE)
     value, slope = np.zeros((STATE_SIZE, STATE_SIZE)), np.zeros(STATE_SIZE)
     for k in reversed(range(len(departure))):
         by_state, by_departure = np.split(slopes[k].astype(float), [STATE_SIZE], axis=1)
         value, slope = value + curvature[k], slope + gradient[k]
         ahead = value @ by_departure
         stake = dear + by_departure.T @ ahead
-        right = np.column_stack([effort * departure[k] + by_departure.T @ slope, ahead.T @ by_state])
+        right = np.column_stack([effort / ACTION_SIZE * departure[k] + by_departure.T @ slope, ahead.T @ by_state])
         solved = -np.linalg.solve(stake, right)
         feedback.change[k], feedback.answer[k], feedback.stake[k] = solved[:, 0], solved[:, 1:], stake
         slope = by_state.T @ slope + right[:, 1:].T @ solved[:, 0]
