@@ -40,7 +40,8 @@ class Lessons:
 class TeachConfig:
     """Whether and how the policy learns from a search before it learns by itself."""
 
-    minutes: float = 0.0  # of practising what the search has found, which takes minutes of its own; 0: no lessons
+    # Of practising what the search has found; the search takes minutes of its own, and train.minutes come after.
+    minutes: float = 0.0  # 0: no lessons
     plan: PlanConfig = field(default_factory=PlanConfig)
     refine: RefineConfig = field(default_factory=lambda: RefineConfig(rounds=1))
     distil: DistilConfig = field(default_factory=DistilConfig)
@@ -57,7 +58,8 @@ def find_lessons(cast: Cast, world: WorldConfig, config: TeachConfig, seed: int,
     idle = Trained(policy, policy.init(jax.random.PRNGKey(0), OBSERVATION_SIZE), init_normalizer(OBSERVATION_SIZE))
     seconds = (cast.lengths - 1) / CONTROL_HZ
     known = [_load(folder / f"{row}.npz") for row in range(len(cast.clips))]
-    with Progress(float(seconds.sum()), "searching for lessons", "s of motion") as progress:
+    there = float(sum(seconds[row] for row, lesson in enumerate(known) if lesson is not None))
+    with Progress(float(seconds.sum()), "searching for lessons", "s of motion", initial=there) as progress:
         for subject in np.unique(cast.subjects):
             rows = [row for row in np.flatnonzero(cast.subjects == subject).tolist() if known[row] is None]
 
@@ -121,7 +123,7 @@ def _load(path: Path) -> dict[str, np.ndarray] | None:
     """A lesson, empty where none was found; None where the clip has not been looked at, or its file is damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            return {name: file[name] for name in file.files} if "seconds" in file.files else None
     except (FileNotFoundError, BadZipFile, ValueError, EOFError):
         return None
 

@@ -65,9 +65,11 @@ def main(
             shutil.rmtree(folder.path / "school", ignore_errors=True)
         school = RunFolder.create(folder.path / "school", config, config.seed, resume=resume)
         begin, spent = attend(school, cast, env, config)
-        assess(spent / 60, begin, 0)
+        if not rows:  # a run that is resumed has been assessed here before
+            assess(spent / 60, begin, 0)
+    on_the_clock = replace(config.train, minutes=config.train.minutes + spent / 60)
     learning = reinforcement(env, config.train.ppo, begin)
-    trained = train(learning, config.train, folder, config.seed, config.evaluate_at, assess, spent)
+    trained = train(learning, on_the_clock, folder, config.seed, config.evaluate_at, assess, spent)
     last = read_metrics(folder.path / "metrics.jsonl")[-1]
     assess(last["seconds"] / 60, trained, last["samples"])
     if json:
@@ -75,7 +77,15 @@ def main(
 
 
 def attend(school: RunFolder, cast: Cast, env: ImitationEnv, config: ImitatorConfig) -> tuple[Trained, float]:
-    """A policy that has learnt what a search finds, and the seconds that searching and learning have taken."""
+    """A policy that has learnt what a search finds, and the seconds that searching and learning have taken.
+
+    Raises ValueError for several subjects: humanoids would practise ways that are another body's.
+    """
+    if len(cast.bodies) > 1:
+        raise ValueError(
+            f"config.teach.minutes is {config.teach.minutes} with config.people.subjects {len(cast.bodies)}, expected "
+            "one subject: lessons are not shared out by subject; leave teach.minutes at 0, or train one subject"
+        )
     lessons, seconds = find_lessons(cast, config.world, config.teach, config.seed, school.path / "lessons")
     ending = seconds / 60 + config.teach.minutes
     learning = tuition(TutoredEnv(env), lessons, config.teach.distil, config.train.ppo)

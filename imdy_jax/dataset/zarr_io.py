@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -158,7 +159,8 @@ def _file_errors(path: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:  # the latter from tensorstore, with the system's words in it
         there = next(parent for parent in path.absolute().parents if parent.exists())
-        free, cause = shutil.disk_usage(there).free / 1e6, getattr(error, "strerror", None) or error
+        free, number = shutil.disk_usage(there).free / 1e6, re.search(r"os_error_code='(\d+)'", str(error))
+        cause = os.strerror(int(number[1])) if number else getattr(error, "strerror", None) or error
         raise DatasetError(
             f"{path}: cannot write ({cause}; {free:.0f} MB free), expected room for a sequence; free some space or "
             "name another folder, and start again: what was complete is kept"
