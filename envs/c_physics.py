@@ -11,7 +11,7 @@ import numpy as np
 
 from envs.effort import exceeds_effort, limit_target
 from envs.host_call import host_call
-from envs.physics import PhysicsState, Substeps
+from envs.physics import CHEST_ROW, PhysicsState, Substeps
 from envs.subjects import distinct_models
 from imdy_jax.humanoid import Humanoid
 from imdy_jax.mjcf import TO_MUJOCO, TO_SMPL
@@ -44,7 +44,7 @@ class CPhysics:
       record: also return the contact wrenches; costs a few per cent.
       threads: of the engine's pool, 0 for all CPUs.
 
-    jit sees a pure function of (state, target); the same arguments give the same bits.
+    jit sees a pure function of what step is given; the same arguments give the same bits.
     """
 
     def __init__(self, humanoids: Humanoid, substeps: int = 2, control_hz: float = 30.0, record: bool = False,
@@ -65,6 +65,7 @@ class CPhysics:
         self._batch = mujoco.batch.Batch(models[0], self.num_envs, threads)
         _expand_differences(self._batch, models, subject)
         self._target = self._batch.expand("qpos_spring")
+        self._push = self._batch.bind("xfrc_applied")[:, CHEST_ROW]
         self._state = {name: self._batch.bind(name) for name in ("qpos", "qvel", "qacc_warmstart", "time")}
         self._armature = np.stack([model.dof_armature for model in models])[subject][:, None]
 
@@ -72,11 +73,14 @@ class CPhysics:
         """State at q (N, 99), v (N, 75) with a cold constraint solver."""
         return PhysicsState(q=q, v=v, warmstart=jnp.zeros_like(v))
 
-    def step(self, state: PhysicsState, target: jax.Array) -> tuple[PhysicsState, Substeps]:
-        """Hold the PD target (N, 23, 4), child in parent, for one control step."""
+    def step(
+        self, state: PhysicsState, target: jax.Array, push: jax.Array | None = None
+    ) -> tuple[PhysicsState, Substeps]:
+        """Hold the PD target (N, 23, 4), child in parent, for one control step, and push the chest (N, 3), N."""
         target = jax.vmap(limit_target)(self.humanoid, state.q, state.v, target)
         shapes = self._outcome_shapes(state.q.dtype)
-        out = host_call(self._step, shapes, state.q, state.v, state.warmstart, target)
+        pushed = () if push is None else (push,)
+        out = host_call(self._step, shapes, state.q, state.v, state.warmstart, target, *pushed)
         after = PhysicsState(q=out.q, v=out.v[:, -1], warmstart=out.warmstart)
         clipped = jax.vmap(jax.vmap(exceeds_effort, in_axes=(None, 0)))(self.humanoid, out.torque)
         return after, Substeps(out.v, out.torque, out.wrench, clipped, out.converged)
@@ -105,13 +109,16 @@ class CPhysics:
             converged=shape(self.substeps, dtype=jnp.dtype(bool)),
         )
 
-    def _step(self, q: np.ndarray, v: np.ndarray, warmstart: np.ndarray, target: np.ndarray) -> _Outcome:
+    def _step(
+        self, q: np.ndarray, v: np.ndarray, warmstart: np.ndarray, target: np.ndarray, push: np.ndarray | float = 0.0
+    ) -> _Outcome:
         """One control step of the engine; arrays in SMPL's order go in and come out."""
         self._state["qpos"][:] = q[:, TO_MUJOCO.qpos_index]
         self._state["qvel"][:] = v[:, TO_MUJOCO.dof_index]
         self._state["qacc_warmstart"][:] = warmstart[:, TO_MUJOCO.dof_index]
         self._state["time"][:] = 0.0
         self._target[:, 7:] = target.reshape(len(q), -1)[:, TO_MUJOCO.qpos_index[7:] - 7]
+        self._push[:, :3] = push
         v0 = self._state["qvel"].copy()
         fields = ["qvel", "qfrc_passive", "solver_niter", mujoco.mjtState.mjSTATE_TIME]
         fields += ["cfrc_ext", "xpos", "subtree_com"] if self.record else []

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from envs.imitation import ImitationEnv
 from envs.reference import Bodies
 from imdy_jax import rotation
 from imdy_jax.humanoid import Humanoid
@@ -23,3 +24,10 @@ def shortfall(humanoid: Humanoid, bodies: Bodies, wanted: Bodies) -> jax.Array:
     per_body = ((_PLACE, place), (_TURN, turn), (_LINEAR, linear), (_ANGULAR, angular))
     mean = [(weight / NUM_BODIES) ** 0.5 * x.reshape(-1) for weight, x in per_body]
     return jnp.concatenate([*mean, _TRUNK**0.5 * turn[0], _FALLING**0.5 * falling])
+
+
+def apart(env: ImitationEnv, bodies: Bodies, clips: jax.Array, frames: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean distance of the bodies (N,), m, and square shortfall (N,) of the humanoids of env from frames of clips."""
+    wanted = jax.tree.map(lambda x: x[env.table.row(clips, frames)], env.table.bodies)
+    gap = jnp.mean(jnp.linalg.norm(bodies.position - wanted.position, axis=-1), axis=-1)
+    return gap, jnp.sum(jax.vmap(shortfall)(env.physics.humanoid, bodies, wanted) ** 2, axis=-1)

@@ -10,17 +10,19 @@ import numpy as np
 from flax import struct
 
 from envs.feedforward import BalanceGains, balancing_torque
+from envs.guide import Guide
 from envs.observation import OBSERVATION_SIZE, observe
 from envs.physics import Physics, PhysicsState
 from envs.reference import Bodies, ReferenceTable, body_state
 from envs.reward import RewardScales, RewardWeights, energy_term, imitation_terms, total
 from envs.starts import StartConfig, Tally, blank_tally, count, draw_starts, start_weights
+from envs.style import STYLE_SIZE, style_features
 from envs.termination import diverged, strayed
 from imdy_jax import rotation
 from imdy_jax.imitation.environment import StepResult, Transition
 from imdy_jax.skeleton import GROUPS, NUM_JOINTS
 
-Tree = TypeVar("Tree", PhysicsState, Bodies, jax.Array)
+Tree = TypeVar("Tree", PhysicsState, Bodies, jax.Array, jax.Array | None)
 ACTION_SIZE = 3 * NUM_JOINTS
 # How far an action turns a joint, against a leg joint: balance is made with legs and trunk, and what the policy tries
 # out in the hands only blurs what it learns about the legs.
@@ -39,6 +41,7 @@ class TaskConfig:
     action_scale: float = 0.4  # rad of target rotation per unit of action, relative target
     absolute_action_scale: float = 3.0  # the same without it: the action has to span the joint's whole range
     stray_limit: float = 0.25  # m: training episodes end beyond it
+    style_steps: int = 0  # control steps that style is judged by (imdy_jax.imitation.amp); 0: it is not
     starts: StartConfig = StartConfig()
     weights: RewardWeights = RewardWeights()
     scales: RewardScales = RewardScales()
@@ -51,23 +54,30 @@ class TaskState:
     physics: PhysicsState
     clip: jax.Array  # (N,) index into the reference table
     frame: jax.Array  # (N,) frame of the clip that the humanoid is at
+    history: jax.Array | None  # (N, K, 196) what style is judged by, if it is
     tally: Tally  # where episodes have failed lately
     key: jax.Array
 
 
 class ImitationEnv:
-    """Environment (imdy_jax.imitation.environment) over any Physics. clip_choices (N, K): the clips of each env."""
+    """Environment (imdy_jax.imitation.environment) over any Physics.
+
+    clip_choices (N, K): the clips of each env. guide: what the action is added to, where a way is known.
+    """
 
     action_size = ACTION_SIZE
     observation_size = OBSERVATION_SIZE
 
     def __init__(
-        self, physics: Physics, table: ReferenceTable, config: TaskConfig, clip_choices: jax.Array | None = None
-    ):
-        self.physics, self.table, self.config = physics, table, config
+        self, physics: Physics, table: ReferenceTable, config: TaskConfig, clip_choices: jax.Array | None = None,
+        guide: Guide | None = None,
+    ):  # fmt: skip
+        self.physics, self.table, self.config, self.guide = physics, table, config, guide
         self.num_envs = physics.num_envs
         everything = jnp.broadcast_to(jnp.arange(table.num_clips), (self.num_envs, table.num_clips))
         self.clip_choices = everything if clip_choices is None else jnp.asarray(clip_choices)
+        self.style_size = config.style_steps * STYLE_SIZE
+        self._style = jax.vmap(style_features)(table.bodies).astype(jnp.float32) if config.style_steps else None
         self._blank = blank_tally(table, int(jnp.max(table.length)))
 
     def reset(self, key: jax.Array) -> tuple[TaskState, jax.Array]:
@@ -81,7 +91,7 @@ class ImitationEnv:
         row = self.table.row(clip, frame)
         physics = self.physics.reset(self.table.q[row], self.table.v[row])
         observation = self.observe(self._reference(row), clip, frame)
-        return TaskState(physics, clip, frame, self._blank, key), observation
+        return TaskState(physics, clip, frame, self._recorded(clip, frame), self._blank, key), observation
 
     def restart(
         self, state: TaskState, observation: jax.Array, fresh: jax.Array, clip: jax.Array, frame: jax.Array
@@ -90,14 +100,18 @@ class ImitationEnv:
         started, seen = self.start(clip, frame, state.key)
         begun = _select(fresh, started.physics, state.physics)
         clip, frame = jnp.where(fresh, clip, state.clip), jnp.where(fresh, frame, state.frame)
-        return TaskState(begun, clip, frame, state.tally, state.key), _select(fresh, seen, observation)
+        history = _select(fresh, started.history, state.history)
+        return TaskState(begun, clip, frame, history, state.tally, state.key), _select(fresh, seen, observation)
 
-    def step(self, state: TaskState, action: jax.Array) -> StepResult:
-        """One control step towards the reference's next frame; finished episodes restart elsewhere."""
+    def step(self, state: TaskState, action: jax.Array, push: jax.Array | None = None) -> StepResult:
+        """One control step towards the reference's next frame, the chest pushed by (N, 3) N, world axes.
+
+        Finished episodes restart elsewhere.
+        """
         clip, frame = state.clip, state.frame + 1
         before = state.physics
         target = self.target(before, clip, frame, action)
-        after, substeps = self.physics.step(before, target)
+        after, substeps = self.physics.step(before, target, push)
 
         broken = jax.vmap(diverged)(after.q, after.v)
         bodies = jax.vmap(body_state)(self.physics.humanoid, after.q, after.v)
@@ -119,14 +133,17 @@ class ImitationEnv:
         fresh = self.physics.reset(self.table.q[row].astype(after.q.dtype), self.table.v[row].astype(after.q.dtype))
         physics = _select(done, fresh, after)
         observation = self.observe(_select(done, self._reference(row), bodies), next_clip, next_frame)
+        history = self._moved_on(state.history, bodies)
+        next_history = _select(done, self._recorded(next_clip, next_frame), history)
         gap = jnp.mean(jnp.linalg.norm(bodies.position - reference.position, axis=-1), axis=-1)
         return StepResult(
-            state=TaskState(physics, next_clip, next_frame, tally, key),
+            state=TaskState(physics, next_clip, next_frame, next_history, tally, key),
             observation=observation,
             # A diverged state has no usable reward or observation; it is counted in `diverged` and ends the episode.
             final_observation=jnp.where(broken[:, None], 0.0, final_observation),
             reward=jnp.where(broken, 0.0, reward),
             terms=terms | {"body_error": gap, "diverged": broken, "clipped": jnp.mean(substeps.clipped, axis=(1, 2))},
+            style=_flat(history, broken),
             terminated=terminated,
             truncated=truncated,
             transition=Transition(
@@ -134,10 +151,34 @@ class ImitationEnv:
             ),
         )
 
+    def demonstrate(self, key: jax.Array, count: int) -> jax.Array:
+        """What style is judged by (count, K · 196), at random moments of the reference."""
+        row = jax.random.randint(key, (count,), 0, len(self.table.q))
+        clip = jnp.searchsorted(self.table.start, row, side="right") - 1
+        return _flat(self._recorded(clip, row - self.table.start[clip]), jnp.zeros(count, bool))
+
+    def _recorded(self, clip: jax.Array, frame: jax.Array) -> jax.Array | None:
+        """The reference's history (N, K, 196) up to frame (N,) of clip (N,); before its start a clip stands still."""
+        if self._style is None:
+            return None
+        back = jnp.arange(1 - self.config.style_steps, 1)
+        return self._style[self.table.row(clip[:, None], frame[:, None] + back[None])]
+
+    def _moved_on(self, history: jax.Array | None, bodies: Bodies) -> jax.Array | None:
+        if history is None:
+            return None
+        now = jax.vmap(style_features)(bodies).astype(history.dtype)
+        return jnp.concatenate([history[:, 1:], now[:, None]], axis=1)
+
     def target(self, state: PhysicsState, clip: jax.Array, frame: jax.Array, action: jax.Array) -> jax.Array:
-        """PD target (N, 23, 4) for action (N, 69): reference ∘ exp(feed-forward / kp) ∘ exp(scale · action)."""
+        """PD target (N, 23, 4) for action (N, 69): reference ∘ exp(feed-forward / kp) ∘ exp(scale · action).
+
+        Where there is a guide, its action is added.
+        """
         config, humanoid, q = self.config, self.physics.humanoid, state.q
         row = self.table.row(clip, frame)
+        if self.guide is not None:
+            action = action + self.guide.advise(self.table.row(clip, frame - 1), q, state.v)
         offset = action.reshape(-1, NUM_JOINTS, 3).astype(q.dtype)
         advance = jnp.zeros_like(offset)
         if config.reference_velocity:
@@ -178,6 +219,13 @@ class ImitationEnv:
 def _joint_velocity(v: jax.Array) -> jax.Array:
     """Joint part of v (..., 75) as (..., 23, 3), rad/s, child axes."""
     return v[..., 6:].reshape(*v.shape[:-1], NUM_JOINTS, 3)
+
+
+def _flat(history: jax.Array | None, broken: jax.Array) -> jax.Array:
+    """Histories (N, K, 196) as (N, K · 196), zero where the simulation is broken (N,); (N, 0) where there are none."""
+    if history is None:
+        return jnp.zeros((len(broken), 0))
+    return jnp.where(broken[:, None], 0.0, history.reshape(len(broken), -1))
 
 
 def _select(where: jax.Array, yes: Tree, no: Tree) -> Tree:

@@ -1,12 +1,15 @@
 """A trained imitator as a thing on disk: what it was asked to be, and the policy that came of it."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from envs.imitation import ACTION_SIZE
-from envs.lessons import TeachConfig
 from envs.observation import OBSERVATION_SIZE
 from envs.people import PeopleConfig
-from envs.world import WorldConfig
+from envs.search import SearchConfig
+from envs.tutored import TeachConfig
+from envs.ways import find_ways, make_guide
+from envs.world import Cast, WorldConfig
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.train import TrainConfig, load
 from imdy_jax.run import RunFolder
@@ -19,7 +22,9 @@ class ImitatorConfig:
     people: PeopleConfig = field(default_factory=PeopleConfig)
     world: WorldConfig = field(default_factory=WorldConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
     teach: TeachConfig = field(default_factory=TeachConfig)
+    guide: bool = False  # the policy's action is added to what a search finds for every clip, with feedback about it
     num_envs: int = 1024
     evaluate_at: tuple[float, ...] = ()  # minutes of training at which to evaluate, besides the end
     seed: int = 0
@@ -30,3 +35,11 @@ def open_imitator(path: str) -> tuple[ImitatorConfig, Trained]:
     folder = RunFolder.open(path)
     config = folder.config(ImitatorConfig)
     return config, load(folder, config.train, OBSERVATION_SIZE, ACTION_SIZE)
+
+
+def lead(cast: Cast, config: ImitatorConfig, path: str) -> Cast:
+    """The cast as an imitator needs it: a guided one with its ways; those that its folder lacks are sought."""
+    if not config.guide:
+        return cast
+    ways, _ = find_ways(cast, config.world, config.search, config.seed, Path(path) / "ways")
+    return cast._replace(guide=make_guide(cast, ways))

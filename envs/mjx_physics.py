@@ -10,7 +10,7 @@ import numpy as np
 from mujoco import mjx
 
 from envs.effort import exceeds_effort, limit_target
-from envs.physics import PhysicsState, Substeps
+from envs.physics import CHEST_ROW, PhysicsState, Substeps
 from envs.subjects import distinct_models
 from imdy_jax.humanoid import Humanoid
 from imdy_jax.mjcf import SOLVER_ITERATIONS, TO_MUJOCO, TO_SMPL
@@ -68,20 +68,26 @@ class MjxPhysics:
             )
         return PhysicsState(q=q, v=v, warmstart=jnp.zeros_like(v))
 
-    def step(self, state: PhysicsState, target: jax.Array) -> tuple[PhysicsState, Substeps]:
-        """Hold the PD target (N, 23, 4), child in parent, for one control step."""
+    def step(
+        self, state: PhysicsState, target: jax.Array, push: jax.Array | None = None
+    ) -> tuple[PhysicsState, Substeps]:
+        """Hold the PD target (N, 23, 4), child in parent, for one control step, and push the chest (N, 3), N."""
+        push = jnp.zeros_like(state.q[:, :3]) if push is None else push.astype(state.q.dtype)
         target = jax.vmap(limit_target)(self.humanoid, state.q, state.v, target)
-        after, log = jax.vmap(self._step, in_axes=(self._model_axes, 0, 0))(self._model, state, target)
+        after, log = jax.vmap(self._step, in_axes=(self._model_axes, 0, 0, 0))(self._model, state, target, push)
         clipped = jax.vmap(jax.vmap(exceeds_effort, in_axes=(None, 0)))(self.humanoid, log.torque)
         return after, Substeps(log.v, log.torque, log.wrench, clipped, log.converged)
 
-    def _step(self, model: mjx.Model, state: PhysicsState, target: jax.Array) -> tuple[PhysicsState, _Log]:
+    def _step(
+        self, model: mjx.Model, state: PhysicsState, target: jax.Array, push: jax.Array
+    ) -> tuple[PhysicsState, _Log]:
         target = target.reshape(-1)[TO_MUJOCO.qpos_index[7:] - 7]
         model = model.replace(qpos_spring=model.qpos_spring.at[7:].set(target))
         data = self._data.replace(
             qpos=state.q[TO_MUJOCO.qpos_index],
             qvel=state.v[TO_MUJOCO.dof_index],
             qacc_warmstart=state.warmstart[TO_MUJOCO.dof_index],
+            xfrc_applied=self._data.xfrc_applied.at[CHEST_ROW, :3].set(push),
         )
         data, log = jax.lax.scan(lambda data, _: self._substep(model, data), data, length=self.substeps)
         after = PhysicsState(

@@ -6,6 +6,11 @@ import jax
 from flax import struct
 
 from imdy_jax.humanoid import Humanoid
+from imdy_jax.mjcf import TO_SMPL
+from imdy_jax.skeleton import joint_index
+
+CHEST = joint_index("spine3")  # what a push acts on
+CHEST_ROW = 1 + int(TO_SMPL.body_index[CHEST])  # of the bodies of the MuJoCo model; the world is the first
 
 
 @struct.dataclass
@@ -41,6 +46,11 @@ class Physics(Protocol):
         """State at q (N, 99), v (N, 75) with a cold constraint solver."""
         ...
 
-    def step(self, state: PhysicsState, target: jax.Array) -> tuple[PhysicsState, Substeps]:
-        """Hold the PD target (N, 23, 4), child in parent, for one control step."""
+    def step(
+        self, state: PhysicsState, target: jax.Array, push: jax.Array | None = None
+    ) -> tuple[PhysicsState, Substeps]:
+        """Hold the PD target (N, 23, 4), child in parent, for one control step.
+
+        push (N, 3) N, world axes: a force on the chest at its centre of mass; it is part of the chest's wrench.
+        """
         ...

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.closeness import shortfall
+from envs.closeness import apart
+from envs.guide import Guide
 from envs.imitation import ImitationEnv
 from envs.physics import PhysicsState
 from envs.reference import Bodies, body_state
@@ -74,8 +75,11 @@ class Planner:
         self._env, self._config = env, config
         self._advance = jax.jit(partial(_advance, env, config, trained))
 
-    def plan(self, clip: int, seed: int) -> Plan | None:
+    def plan(self, clip: int, seed: int, guide: Guide | None = None, spread: float = 1.0) -> Plan | None:
         """What leads through row clip, of T frames, from its first; None if nothing is found.
+
+        guide: a way that is known already, by the clip's frames; the search is for a better one beside it. spread: of
+        the departures, in units of the config's.
 
         It has T − 1 steps, or a few more: the clip's last frame is held where a window goes beyond it, and for a
         while where the clip ends at rest.
@@ -91,8 +95,8 @@ class Planner:
         key = jax.random.PRNGKey(seed)
         while (len(windows) - beyond) * config.window < steps:
             key, draw = jax.random.split(key)
-            spread = config.spread * (1.0 + config.boldness * tries)
-            following, window = self._advance(stops[-1], clip, len(windows) * config.window, spread, draw)
+            bold = spread * config.spread * (1.0 + config.boldness * tries)
+            following, window = self._advance(guide, stops[-1], clip, len(windows) * config.window, bold, draw)
             stops.append(following)
             windows.append(jax.tree.map(np.asarray, window))
             if np.max(windows[-1].gap[:, windows[-1].origin[0]]) <= config.lost:
@@ -134,8 +138,8 @@ def make_replay(env: ImitationEnv) -> Callable[[int, np.ndarray], Transition]:
 
 
 def _advance(
-    env: ImitationEnv, config: PlanConfig, trained: Trained, search: _Search, clip: Any, frame: Any, spread: Any,
-    key: jax.Array,
+    env: ImitationEnv, config: PlanConfig, trained: Trained, guide: Guide | None, search: _Search, clip: Any,
+    frame: Any, spread: Any, key: jax.Array,
 ) -> tuple[_Search, _Window]:  # fmt: skip
     """One window, and who survives it."""
     draw, choose = jax.random.split(key)
@@ -148,14 +152,12 @@ def _advance(
         frames = jnp.full(env.num_envs, frame + ahead)
         share = (ahead + 1) / config.window  # from the last window's departure to this one's without a jerk
         departs = (1.0 - share) * search.departure + share * departure
-        action = trained.act(env.observe(bodies, clips, frames)) + departs
-        target = env.target(physics, clips, frames + 1, action)
+        if guide is not None:
+            departs = departs + guide.advise(jnp.minimum(frames, len(guide.q) - 1), physics.q, physics.v)
+        target = departing(env, trained, physics, bodies, clips, frames, departs)
         physics, _ = env.physics.step(physics, target)
         bodies = jax.vmap(body_state)(humanoid, physics.q, physics.v)
-        wanted = jax.tree.map(lambda x: x[env.table.row(clips, frames + 1)], env.table.bodies)
-        gap = jnp.mean(jnp.linalg.norm(bodies.position - wanted.position, axis=-1), axis=-1)
-        distance = jnp.sum(jax.vmap(shortfall)(humanoid, bodies, wanted) ** 2, axis=-1)
-        return (physics, bodies), (departs, target, gap, distance)
+        return (physics, bodies), (departs, target, *apart(env, bodies, clips, frames + 1))
 
     start = search.physics, jax.vmap(body_state)(humanoid, search.physics.q, search.physics.v)
     (physics, _), (departs, target, gap, distance) = jax.lax.scan(step, start, jnp.arange(config.window))
@@ -165,6 +167,15 @@ def _advance(
     origin = best[jax.random.randint(choose, score.shape, 0, len(best))].at[0].set(best[0])
     survived = jax.tree.map(lambda x: x[origin], _Search(physics, departure, score))
     return survived, _Window(departs, target, gap, origin)
+
+
+def departing(
+    env: ImitationEnv, trained: Trained, physics: PhysicsState, bodies: Bodies, clips: jax.Array, frames: jax.Array,
+    departure: jax.Array,
+) -> jax.Array:  # fmt: skip
+    """PD targets (N, 23, 4) of the policy's action at frames of clips and a departure (N, A) from it."""
+    action = trained.act(env.observe(bodies, clips, frames)) + departure
+    return env.target(physics, clips, frames + 1, action)
 
 
 def _trace(windows: list[_Window]) -> Plan:

@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.closeness import shortfall
+from envs.closeness import apart, shortfall
+from envs.guide import moved, strayed
 from envs.imitation import ACTION_SIZE, ImitationEnv
 from envs.physics import PhysicsState
-from envs.planning import Plan
+from envs.planning import Plan, departing
 from envs.reference import body_state
-from imdy_jax.dynamics.kinematics import difference, integrate
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.skeleton import NUM_V
 
@@ -33,7 +33,7 @@ _PAD = 64  # control steps: ways are computed in multiples of it, so that few le
 class RefineConfig:
     """Settings of the refinement."""
 
-    rounds: int = 2  # times that the simulation is linearised anew
+    rounds: int = 1  # times that the simulation is linearised anew
     improvements: int = 6  # with each linearisation
     effort: float = 20.0  # cost of the mean square departure, in units of the action
     caution: float = 150.0  # the same of its change in one improvement
@@ -129,12 +129,10 @@ def _run(
         off = jax.vmap(partial(strayed, was.q, was.v))(physics.q, physics.v)
         answered = jnp.clip(off @ answer.T, -config.feedback, config.feedback)
         departs = departure[None] + share * change[None] + answered
-        target = _target(env, trained, physics, clips, jnp.full(env.num_envs, k), departs)
+        frames, bodies = jnp.full(env.num_envs, k), jax.vmap(body_state)(humanoid, physics.q, physics.v)
+        target = departing(env, trained, physics, bodies, clips, frames, departs)
         physics, _ = env.physics.step(physics, target)
-        bodies = jax.vmap(body_state)(humanoid, physics.q, physics.v)
-        wanted = jax.tree.map(lambda x: x[env.table.row(clips, k + 1)], env.table.bodies)
-        gap = jnp.mean(jnp.linalg.norm(bodies.position - wanted.position, axis=-1), axis=-1)
-        cost = jnp.sum(jax.vmap(shortfall)(humanoid, bodies, wanted) ** 2, axis=-1)
+        gap, cost = apart(env, jax.vmap(body_state)(humanoid, physics.q, physics.v), clips, frames + 1)
         return physics, (departs, target, gap, cost + config.effort * jnp.mean(departs**2, axis=-1), physics)
 
     return jax.lax.scan(step, start, (jnp.arange(len(departure)), along, departure, change, answer))[1]
@@ -151,7 +149,8 @@ def _slopes(
     warmstart = jnp.broadcast_to(was.warmstart, (len(probe), *was.warmstart.shape))
     physics, clips = PhysicsState(q, v, warmstart), jnp.full(len(probe), clip)
     departs = departure[None] + probe[:, STATE_SIZE:]
-    target = _target(env, trained, physics, clips, jnp.full(len(probe), k), departs)
+    bodies = jax.vmap(body_state)(env.physics.humanoid, q, v)
+    target = departing(env, trained, physics, bodies, clips, jnp.full(len(probe), k), departs)
     after, _ = env.physics.step(physics, target)
     middle = len(width)
     apart = jax.vmap(strayed)(after.q[middle:], after.v[middle:], after.q[:middle], after.v[:middle])
@@ -201,25 +200,6 @@ def _no_feedback(departure: np.ndarray) -> Feedback:
     """The departure as it is, whatever happens."""
     blank = lambda *shape: np.zeros((*departure.shape, *shape), departure.dtype)  # noqa: E731
     return Feedback(blank(), blank(STATE_SIZE), blank(ACTION_SIZE))
-
-
-def _target(
-    env: ImitationEnv, trained: Trained, physics: PhysicsState, clips: jax.Array, frames: jax.Array, departs: jax.Array
-) -> jax.Array:
-    """PD targets (N, 23, 4) of the policy's action and a departure from it."""
-    bodies = jax.vmap(body_state)(env.physics.humanoid, physics.q, physics.v)
-    action = trained.act(env.observe(bodies, clips, frames)) + departs
-    return env.target(physics, clips, frames + 1, action)
-
-
-def moved(q: jax.Array, v: jax.Array, move: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """State at a tangent (150,) from q (99,), v (75,)."""
-    return integrate(q, move[:NUM_V], 1.0), v + move[NUM_V:]
-
-
-def strayed(q: jax.Array, v: jax.Array, reached_q: jax.Array, reached_v: jax.Array) -> jax.Array:
-    """Tangent (150,) from one state to another: the inverse of moved."""
-    return jnp.concatenate([difference(q, reached_q), reached_v - v])
 
 
 def _at(way: Way, k: int) -> tuple[PhysicsState, np.ndarray]:

@@ -1,17 +1,16 @@
 """Recording: an imitator plays motions, and a record of each is made behind it while it plays on."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import jax
 import numpy as np
 
-from envs.imitation import ImitationEnv
 from envs.imitator import ImitatorConfig
-from envs.planning import PlanConfig, Planner, make_replay
-from envs.refining import RefineConfig, Refiner
+from envs.planning import make_replay
+from envs.search import SearchConfig, search
 from envs.world import CONTROL_HZ, Cast, WorldConfig, deal_seats, playing_env
 from imdy_jax.dataset.background import in_background
 from imdy_jax.dataset.collect import Recorder, as_rollout, collect, make_recorder
@@ -57,34 +56,25 @@ class Studio:
         subject, clip, provenance = self.identity(row)
         return sequence_id(clip, subject, provenance)
 
-    def searching(self, config: PlanConfig) -> "Studio":
+    def searching(self, config: SearchConfig) -> "Studio":
         """The same studio with a search helping the policy: its sequences have names of their own."""
-        return replace(self, provenance=replace(self.provenance, particles=config.particles))
+        return replace(self, provenance=replace(self.provenance, particles=config.plan.particles))
 
     def search(
-        self, rows: np.ndarray, config: PlanConfig, refine: RefineConfig, use: Callable[[int, Record], Result]
+        self, rows: Sequence[int], config: SearchConfig, use: Callable[[int, Record], Result]
     ) -> Iterator[Result]:
-        """use(row, record) of each row through which the search (envs.planning) finds a way to the end, refined."""
-        cast = self.cast
-        with Progress(float(np.sum(cast.lengths[rows] - 1)) / CONTROL_HZ, "searching", "s of motion") as progress:
-            for subject in np.unique(cast.subjects[rows]):
-
-                def env(size: int, who: int = subject) -> ImitationEnv:
-                    return playing_env(cast, self.world, np.full(size, who), record=True)
-
-                planner = Planner(env(config.particles), config, self.trained)
-                refiner, replay = Refiner(env, refine, self.trained), make_replay(env(1))
-                humanoid = jax.tree.map(lambda x, k=subject: np.asarray(x[k]), cast.humanoids)
-                for row in rows[cast.subjects[rows] == subject].tolist():
-                    plan = planner.plan(row, self.provenance.seed)
-                    if plan is None:
-                        logger.warning("no way found through %s", cast.clips[row].name)
-                    else:
-                        refined = refiner.refine(row, plan, config.lost)
-                        target = refined[0].target if refined else plan.target
-                        rollout, score = as_rollout(replay(row, target[: cast.lengths[row] - 1]), humanoid)
-                        yield use(row, record_rollout(rollout, *self.identity(row), score.success))
-                    progress.advance((cast.lengths[row] - 1) / CONTROL_HZ)
+        """use(row, record) of each row through which a search (envs.search) finds a way to the end."""
+        cast, replays = self.cast, {}
+        for row, found, _ in search(cast, self.world, config, self.trained, rows, self.provenance.seed, record=True):
+            who = int(cast.subjects[row])
+            if found is None:
+                continue
+            if who not in replays:
+                replays = {who: make_replay(playing_env(cast, self.world, np.array([who]), record=True))}
+            humanoid = jax.tree.map(lambda x, k=who: np.asarray(x[k]), cast.humanoids)
+            played = replays[who](row, found.target[: cast.lengths[row] - 1])
+            rollout, score = as_rollout(played, humanoid)
+            yield use(row, record_rollout(rollout, *self.identity(row), score.success))
 
     def prepare(self, rows: np.ndarray) -> "Session":
         """Compile the recording of rows of the cast."""
@@ -141,6 +131,7 @@ def make_studio(
         engine="mujoco" if on_cpu else "mjx",
         timestep=1 / (CONTROL_HZ * substeps),
         substeps=substeps,
+        guided=cast.guide is not None,
     )
     subjects = [make_subject(person, body) for person, body in zip(people, cast.bodies, strict=True)]
     return Studio(cast, subjects, trained, replace(imitator.world, substeps=substeps), provenance, seats, shortest)

@@ -1,22 +1,54 @@
-"""Humanoids that practise on the ways of the lessons, and are told at every step what the teacher would do."""
+"""Humanoids that practise on known ways, and are told at every step what the teacher would do."""
+
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from envs.guide import Guide, moved
 from envs.imitation import ACTION_SIZE, ImitationEnv
-from envs.lessons import Lessons
 from envs.observation import OBSERVATION_SIZE
 from envs.physics import PhysicsState
 from envs.reference import body_state
-from envs.refining import moved, strayed
+from envs.ways import Known, fill, make_guide
+from envs.world import Cast
+from imdy_jax.imitation.distil import DistilConfig
 from imdy_jax.skeleton import NUM_JOINTS
 
-_FEEDBACK = 0.7  # bound of what the feedback adds to the action
 _LOST = 0.2  # m off the way, mean over bodies: the feedback is good for its neighbourhood only
 # Standard deviation of where practice begins, beside the way: root m, turns rad, their rates.
 _SCATTER = np.repeat([0.01, 0.03, 0.1, 0.3], [3, 3 + 3 * NUM_JOINTS, 3, 3 + 3 * NUM_JOINTS])
+
+
+@dataclass(frozen=True)
+class TeachConfig:
+    """Whether and how the policy learns from a search before it learns by itself."""
+
+    # Of practising what the search has found; the search takes minutes of its own, and train.minutes come after.
+    minutes: float = 0.0  # 0: no lessons
+    distil: DistilConfig = field(default_factory=DistilConfig)
+
+
+@struct.dataclass
+class Lessons:
+    """What there is to learn from the ways through the clips of a cast."""
+
+    guide: Guide
+    stake: jax.Array  # (F, A, A) what a wrong action costs, of mean diagonal 1
+    moments: jax.Array  # (M, 2) clip and frame of every row that has a lesson
+
+
+def make_lessons(cast: Cast, ways: list[Known | None]) -> Lessons:
+    """Lessons on the ways through the cast's clips; raises ValueError where there is none."""
+    known = [row for row, way in enumerate(ways) if way is not None]
+    if not known:
+        raise ValueError("no way was found through any of the clips: nothing to learn from; train without lessons")
+    steps = {row: cast.lengths[row] - 1 for row in known}
+    moments = [np.stack([np.full(steps[row], row), np.arange(steps[row])], axis=1) for row in known]
+    guide, stake = make_guide(cast, ways), fill(cast, ways, "stake", (ACTION_SIZE, ACTION_SIZE))
+    return Lessons(guide, jnp.asarray(stake), jnp.asarray(np.concatenate(moments)))
 
 
 @struct.dataclass
@@ -44,7 +76,7 @@ class TutoredEnv:
         row = self._env.table.row(clip, frame)
         scatter = jax.random.normal(where, (self.num_envs, len(_SCATTER))) * jnp.asarray(_SCATTER, jnp.float32)
         scatter = scatter * jax.random.uniform(far, (self.num_envs, 1))
-        q, v = jax.vmap(moved)(lessons.q[row], lessons.v[row], scatter)
+        q, v = jax.vmap(moved)(lessons.guide.q[row], lessons.guide.v[row], scatter)
         return Practice(self._env.physics.reset(q, v), clip, frame)
 
     def observe(self, state: Practice) -> jax.Array:
@@ -55,9 +87,7 @@ class TutoredEnv:
     def advise(self, lessons: Lessons, state: Practice) -> tuple[jax.Array, jax.Array]:
         """The teacher's action (N, A), and the row (N,) of the lesson that it comes from."""
         row = self._env.table.row(state.clip, state.frame)
-        off = jax.vmap(strayed)(lessons.q[row], lessons.v[row], state.physics.q, state.physics.v)
-        answer = jnp.einsum("nas,ns->na", lessons.answer[row], off)
-        return lessons.action[row] + jnp.clip(answer, -_FEEDBACK, _FEEDBACK), row
+        return lessons.guide.advise(row, state.physics.q, state.physics.v), row
 
     def step(
         self, lessons: Lessons, state: Practice, action: jax.Array, key: jax.Array
@@ -69,7 +99,7 @@ class TutoredEnv:
         last = frame >= env.table.length[clip] - 1
         row = env.table.row(clip, frame - last.astype(frame.dtype))  # the last frame has no lesson
         here = jax.vmap(body_state)(humanoid, physics.q, physics.v).position
-        there = jax.vmap(body_state)(humanoid, lessons.q[row], lessons.v[row]).position
+        there = jax.vmap(body_state)(humanoid, lessons.guide.q[row], lessons.guide.v[row]).position
         lost = ~last & ~(jnp.mean(jnp.linalg.norm(here - there, axis=-1), axis=-1) < _LOST)
         fresh, done = self.reset(lessons, key), lost | last
         pick = lambda a, b: jnp.where(done.reshape(-1, *[1] * (a.ndim - 1)), a, b)  # noqa: E731

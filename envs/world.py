@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from envs.guide import Guide
 from envs.imitation import ImitationEnv, TaskConfig
 from envs.make_physics import make_physics
 from envs.reference import ReferenceTable, build_table
@@ -35,6 +36,7 @@ class Cast(NamedTuple):
     clips: list[Clip]
     subjects: np.ndarray  # (R,)
     table: ReferenceTable
+    guide: Guide | None = None  # what leads through the clips, where that is known
 
     @property
     def lengths(self) -> np.ndarray:
@@ -67,13 +69,13 @@ def training_env(cast: Cast, config: WorldConfig, num_envs: int) -> ImitationEnv
     most = max(len(own) for own in rows)
     choices = np.stack([np.resize(rows[s], most) for s in subject])
     physics = make_physics(_take(cast.humanoids, subject), config.engine, config.substeps)
-    return ImitationEnv(physics, cast.table, config.task, choices)
+    return ImitationEnv(physics, cast.table, config.task, choices, cast.guide)
 
 
 def playing_env(cast: Cast, config: WorldConfig, subjects: np.ndarray, record: bool = False) -> ImitationEnv:
     """One environment for each of the subjects (N,), with no episode ended for straying: for evaluating, recording."""
     physics = make_physics(_take(cast.humanoids, subjects), config.engine, config.substeps, record)
-    return ImitationEnv(physics, cast.table, replace(config.task, stray_limit=float("inf")))
+    return ImitationEnv(physics, cast.table, replace(config.task, stray_limit=float("inf")), guide=cast.guide)
 
 
 def deal_seats(cast: Cast, rows: np.ndarray, seats: int) -> tuple[np.ndarray, dict[int, list[int]]]:

@@ -4,6 +4,7 @@
     python experiments/generate.py --config.motions my_clips            # other motions
     python experiments/generate.py --config.substeps 8                  # finer physics
     python experiments/generate.py --search                             # and look for a way where the policy is lost
+    python experiments/generate.py --report                             # what was recorded, in numbers and figures
 
 Killed and called again, it goes on with the sequences that are missing. At the end every certified sequence is
 imitated once more from its own record: re-imitation, the baseline that experiments/fit_solver.py puts beside the
@@ -13,30 +14,34 @@ solver.
 import logging
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import jax
 import numpy as np
 
-from envs.imitator import open_imitator
+from envs.imitator import lead, open_imitator
 from envs.people import load_cast
-from envs.planning import PlanConfig
-from envs.refining import RefineConfig
 from envs.reimitation import reimitate
+from envs.search import SearchConfig
 from envs.studio import Studio, make_studio
-from imdy_jax.dataset.certify import certify_dataset
+from imdy_jax.dataset.certify import certified_ids, certify_dataset
 from imdy_jax.dataset.record import Record
-from imdy_jax.dataset.report import residual_table, summarize
+from imdy_jax.dataset.report import residual_table, speed_table, summarize
+from imdy_jax.dataset.statistics import gait_table, people_table, statistics, torque_table
 from imdy_jax.dataset.store import (
     Dataset,
     create_dataset,
     has_sequence,
     known_attributes,
+    open_dataset,
     sequence_ids,
     write_record,
 )
-from imdy_jax.report import Progress, Table, command, show
+from imdy_jax.motion.clip import is_gait
+from imdy_jax.report import Progress, command, show
 from imdy_jax.run import RunFolder, enable_compilation_cache
 from imdy_jax.solver.evaluate import save_predictions
+from imdy_jax.view.plots import distributions
 
 
 @dataclass(frozen=True)
@@ -51,14 +56,13 @@ class GenerateConfig:
     substeps: int = 4  # physics substeps per control step: finer than in training, for stiffer contact
     seats: int = 64  # humanoids simulated side by side, at most about
     shortest: int = 30  # control steps: what fails earlier is left out
-    plan: PlanConfig = field(default_factory=PlanConfig)  # for --search
-    refine: RefineConfig = field(default_factory=RefineConfig)  # of what --search finds
+    ways: SearchConfig = field(default_factory=SearchConfig)  # for --search
     single: bool = False  # simulate in float32 (MJX on a GPU always does)
 
 
 def main(
     config: GenerateConfig = GenerateConfig(), imitator: str = "runs/default/imitator",
-    run: str = "runs/default/dataset", search: bool = False, json: str | None = None,
+    run: str = "runs/default/dataset", search: bool = False, report: bool = False, json: str | None = None,
 ) -> None:  # fmt: skip
     """Generate and certify a dataset.
 
@@ -67,16 +71,20 @@ def main(
       imitator: run folder of train_imitator.py.
       run: run folder to write; the dataset is dataset.zarr in it.
       search: look for a way through the clips that the policy loses; takes minutes per minute of motion.
+      report: record nothing; tell what the dataset in the run folder holds, and draw it.
       json: where to write the table, in place of the run folder.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     enable_compilation_cache()
+    if report:
+        tell(Path(run))
+        return
     jax.config.update("jax_enable_x64", not config.single)
     imitator_config, trained = open_imitator(imitator)
     folder = RunFolder.create(run, config, imitator_config.seed, resume=True)
     wanted = {name: getattr(config, name) for name in ("motions", "subjects", "mirrored", "speeds", "check")}
     people = replace(imitator_config.people, **{name: x for name, x in wanted.items() if x is not None})
-    cast, _ = load_cast(people)
+    cast = lead(load_cast(people)[0], imitator_config, imitator)
     studio = make_studio(cast, trained, imitator_config, config.substeps, config.seats, config.shortest)
     dataset = create_dataset(folder.path / "dataset.zarr")
 
@@ -94,7 +102,7 @@ def main(
         clocks.append(time.monotonic())
     seconds = np.diff(clocks)
     if search:
-        find_ways(dataset, studio, config.plan, config.refine)
+        find_ways(dataset, studio, config.ways)
     names, clocks = sequence_ids(dataset), [time.monotonic()]
     certify_dataset(dataset, names[:1], renew=True)
     clocks.append(time.monotonic())
@@ -110,29 +118,32 @@ def main(
     save_predictions(folder.path / "reimitation.npz", reimitate(dataset, studio))
 
 
-def find_ways(dataset: Dataset, studio: Studio, plan: PlanConfig, refine: RefineConfig) -> None:
+def find_ways(dataset: Dataset, studio: Studio, config: SearchConfig) -> None:
     """Add what a search finds for the clips that the policy alone has lost; what is there already is not sought."""
-    searching = studio.searching(plan)
+    searching = studio.searching(config)
 
     def lost(row: int) -> bool:
         plain = known_attributes(dataset, studio.name(row))
         return not (plain and plain["success"]) and not has_sequence(dataset, searching.name(row))
 
-    rows = np.array([row for row in range(len(studio.cast.clips)) if lost(row)], int)
-    found = sum(1 for _ in searching.search(rows, plan, refine, lambda _, record: write_record(dataset, record)))
+    rows = [row for row in range(len(studio.cast.clips)) if lost(row)]
+    found = sum(1 for _ in searching.search(rows, config, lambda _, record: write_record(dataset, record)))
     print(f"a way to the end found through {found} of {len(rows)} clips that the policy alone had lost")
 
 
-def speed_table(seconds: list[float], recorded: float, checked: float, substeps: int) -> Table:
-    """Seconds of motion per second of wall clock; seconds of compiling and recording, compiling and certifying."""
-    compiling, recording, compiling_check, checking = seconds
-    rows = (("recording", recorded, compiling, recording), ("certifying", checked, compiling_check, checking))
-    return Table(
-        f"Speed at {substeps} substeps",
-        ("step", "motion s", "compiling s", "wall clock s", "s of motion per s"),
-        tuple((name, motion, compiling, wall, motion / wall) for name, motion, compiling, wall in rows),
-        ("Recording: simulating, packing and writing to disk. Certifying: reading from disk and checking.",),
-    )
+def tell(run: Path) -> None:
+    """Statistics of the certified sequences of a run folder."""
+    dataset = open_dataset(run / "dataset.zarr")
+    names = certified_ids(dataset)
+    found, tables = statistics(dataset, names), run / "tables"
+    show(people_table(found, str(run)), tables / "people.json")
+    show(torque_table(found), tables / "torques.json")
+    gaits = [name for name in names if is_gait(known_attributes(dataset, name)["clip"]["name"])]
+    if gaits:
+        show(gait_table(dataset, gaits), tables / "gait.json")
+    title = f"{len(names)} certified sequences, {found.seconds:,.0f} s"
+    distributions(run / "figures" / "distributions.png", found.counted, title)
+    print(f"drawn: {run / 'figures' / 'distributions.png'}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
     python experiments/train_imitator.py                                    # the built-in motions
     python experiments/train_imitator.py --config.people.motions my_clips   # a folder of motion files
     python experiments/train_imitator.py --config.teach.minutes 15          # learn from a search to begin with
+    python experiments/train_imitator.py --config.guide                     # or be guided by one all the time
     python experiments/train_imitator.py --resume                           # go on after an interruption
 
 The run folder then holds what experiments/generate.py needs. Every evaluation plays each clip once from its first
@@ -18,9 +19,9 @@ import numpy as np
 
 from envs.imitation import ImitationEnv
 from envs.imitator import ImitatorConfig
-from envs.lessons import find_lessons
 from envs.people import load_cast
-from envs.tutored import TutoredEnv
+from envs.tutored import TutoredEnv, make_lessons
+from envs.ways import Known, find_ways, make_guide
 from envs.world import Cast, playing_env, training_env
 from imdy_jax.imitation.evaluate import ClipScore, evaluate
 from imdy_jax.imitation.policy import Trained
@@ -45,8 +46,14 @@ def main(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     enable_compilation_cache()
     folder = RunFolder.create(run, config, config.seed, resume=resume, overwrite=overwrite)
+    if overwrite:
+        for name in ("ways", "school"):
+            shutil.rmtree(folder.path / name, ignore_errors=True)
     cast, rejected = load_cast(config.people)
+    ways, spent = seek(cast, config, folder)
+    cast = cast._replace(guide=make_guide(cast, ways)) if config.guide else cast
     judge = playing_env(cast, config.world, cast.subjects)
+    env, begin = training_env(cast, config.world, config.num_envs), None
     written = folder.path / "tables" / "imitator.json"
     rows = list(read_table(written).rows) if written.exists() else []  # of the run that is resumed
 
@@ -59,38 +66,47 @@ def main(
         lost = [cast.clips[i].name for i, s in enumerate(scores) if not s.success]
         print(f"not followed to the end: {', '.join(lost) or 'none'}", flush=True)
 
-    env, begin, spent = training_env(cast, config.world, config.num_envs), None, 0.0
     if config.teach.minutes:
-        if overwrite:
-            shutil.rmtree(folder.path / "school", ignore_errors=True)
         school = RunFolder.create(folder.path / "school", config, config.seed, resume=resume)
-        begin, spent = attend(school, cast, env, config)
-        if not rows:  # a run that is resumed has been assessed here before
-            assess(spent / 60, begin, 0)
+        begin = attend(school, cast, ways, env, config, spent)
+        spent += 60 * config.teach.minutes
     on_the_clock = replace(config.train, minutes=config.train.minutes + spent / 60)
     learning = reinforcement(env, config.train.ppo, begin)
+    if spent and not rows:  # a run that is resumed has been assessed here before
+        assess(spent / 60, begin or learning.trained(jax.jit(learning.init)(jax.random.PRNGKey(config.seed))), 0)
     trained = train(learning, on_the_clock, folder, config.seed, config.evaluate_at, assess, spent)
-    last = read_metrics(folder.path / "metrics.jsonl")[-1]
-    assess(last["seconds"] / 60, trained, last["samples"])
+    for last in read_metrics(folder.path / "metrics.jsonl")[-1:]:  # none where train.minutes is 0
+        assess(last["seconds"] / 60, trained, last["samples"])
     if json:
         table(rows, cast, rejected).write(json)
 
 
-def attend(school: RunFolder, cast: Cast, env: ImitationEnv, config: ImitatorConfig) -> tuple[Trained, float]:
-    """A policy that has learnt what a search finds, and the seconds that searching and learning have taken.
+def seek(cast: Cast, config: ImitatorConfig, folder: RunFolder) -> tuple[list[Known | None], float]:
+    """Ways through the clips, where something asks for them, and the seconds that seeking them has taken.
 
-    Raises ValueError for several subjects: humanoids would practise ways that are another body's.
+    Raises ValueError where two things ask for them, or lessons are for several subjects.
     """
-    if len(cast.bodies) > 1:
+    if not (config.guide or config.teach.minutes):
+        return [None] * len(cast.clips), 0.0
+    if config.guide and config.teach.minutes:
+        raise ValueError(
+            "config.guide beside config.teach.minutes: a policy is guided by what is found or learns it; choose"
+        )
+    if config.teach.minutes and len(cast.bodies) > 1:
         raise ValueError(
             f"config.teach.minutes is {config.teach.minutes} with config.people.subjects {len(cast.bodies)}, expected "
             "one subject: lessons are not shared out by subject; leave teach.minutes at 0, or train one subject"
         )
-    lessons, seconds = find_lessons(cast, config.world, config.teach, config.seed, school.path / "lessons")
-    ending = seconds / 60 + config.teach.minutes
-    learning = tuition(TutoredEnv(env), lessons, config.teach.distil, config.train.ppo)
-    trained = train(learning, replace(config.train, minutes=ending), school, config.seed, spent=seconds)
-    return trained, 60 * ending
+    return find_ways(cast, config.world, config.search, config.seed, folder.path / "ways")
+
+
+def attend(
+    school: RunFolder, cast: Cast, ways: list[Known | None], env: ImitationEnv, config: ImitatorConfig, spent: float
+) -> Trained:
+    """A policy that has learnt to do along the ways, and beside them, what a search has found."""
+    minutes = config.teach.minutes + spent / 60
+    learning = tuition(TutoredEnv(env), make_lessons(cast, ways), config.teach.distil, config.train.ppo)
+    return train(learning, replace(config.train, minutes=minutes), school, config.seed, spent=spent)
 
 
 def summary(scores: list[ClipScore]) -> tuple:

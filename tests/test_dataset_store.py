@@ -253,7 +253,7 @@ def test_other_schemas_and_missing_datasets_are_named(dataset, tmp_path):
     with pytest.raises(DatasetError, match="not found"):
         sequence_attributes(dataset, "no such sequence")
     attribute(dataset.path, "schema_version", 0)
-    with pytest.raises(DatasetError, match="schema_version is 0, expected 2; record the dataset again"):
+    with pytest.raises(DatasetError, match="schema_version is 0, expected 3; record the dataset again"):
         open_dataset(dataset.path)
 
 

@@ -17,7 +17,7 @@ from envs.mjx_physics import MjxPhysics
 from imdy_jax import mjcf, rotation
 from imdy_jax.humanoid import GRAVITY, stack
 from imdy_jax.mjcf import TO_MUJOCO, TO_SMPL, build_model, standing_height
-from imdy_jax.skeleton import JOINT_NAMES, NUM_JOINTS
+from imdy_jax.skeleton import JOINT_NAMES, NUM_JOINTS, joint_index
 
 pytestmark = pytest.mark.usefixtures("strict")
 PEOPLE = 6
@@ -53,19 +53,28 @@ def tumble(humanoids, steps, seed=0):
     )
 
 
-def play(physics, state, targets):
+def play(physics, state, targets, pushes=None):
     """The last state; the states before each control step and the substeps, stacked over time, by one jitted scan."""
 
-    def body(state, target):
-        after, substeps = physics.step(state, target)
+    def body(state, told):
+        after, substeps = physics.step(state, *told)
         return after, (state, substeps)
 
-    return jax.jit(lambda state: jax.lax.scan(body, state, targets))(state)
+    told = (targets,) if pushes is None else (targets, pushes)
+    return jax.jit(lambda state: jax.lax.scan(body, state, told))(state)
 
 
-def drop(physics, start):
+def drop(physics, start, pushes=None):
     q, v, targets = start
-    return play(physics, physics.reset(q, v), targets)
+    return play(physics, physics.reset(q, v), targets, pushes)
+
+
+def shoves(steps, people, newtons=300.0):
+    """A push (steps, N, 3) of each person's chest, in a direction of its own, in the second and third step."""
+    around = np.linspace(0.0, 5.0, people)
+    push = np.zeros((steps, people, 3))
+    push[1:3] = newtons * np.stack([np.cos(around), np.sin(around), 0.2 * np.ones(people)], axis=-1)
+    return jnp.asarray(push)
 
 
 def residual(model, data, q, v, v1, torque, wrench, timestep):
@@ -102,8 +111,12 @@ def residuals(pair, physics, last, before, log):
 @pytest.mark.parametrize("substeps", [2, 4])
 def test_recorded_torques_and_wrenches_are_the_motion(pair, crowd, substeps):
     physics = CPhysics(crowd, substeps=substeps, record=True)
-    last, (before, log) = drop(physics, tumble(crowd, 36))
+    pushes = shoves(36, PEOPLE)
+    last, (before, log) = drop(physics, tumble(crowd, 36), pushes)
     assert np.all(log.converged)
+    # The push is among what acts on the chest; in the air it is all that does.
+    pushed = np.repeat(np.asarray(pushes[2])[:, None], substeps, axis=1)
+    np.testing.assert_allclose(log.wrench[2, ..., joint_index("spine3"), :3], pushed, atol=1e-6)
     assert residuals(pair, physics, last, before, log).max() < 1e-9
     # Everybody has fallen on more than feet, with thousands of newtons.
     loudest = np.linalg.norm(log.wrench[..., :3], axis=-1).max(axis=(0, 1, 2))
@@ -219,10 +232,10 @@ def test_a_diverged_simulation_is_named_and_leaves_the_others_alone(crowd):
 
 def test_mjx_agrees_with_the_c_engine(crowd):
     people = jax.tree.map(lambda leaf: leaf[:2], crowd)
-    start = tumble(people, 20)
-    _, (states, log) = drop(CPhysics(people, record=True), start)
+    start, pushes = tumble(people, 20), shoves(20, 2)
+    _, (states, log) = drop(CPhysics(people, record=True), start, pushes)
     with jax.numpy_rank_promotion("allow"):
-        _, (mjx_states, mjx_log) = drop(MjxPhysics(people, record=True), start)
+        _, (mjx_states, mjx_log) = drop(MjxPhysics(people, record=True), start, pushes)
     assert np.linalg.norm(log.wrench[..., :3], axis=-1).max() > 1000
     np.testing.assert_allclose(mjx_states.q, states.q, atol=1e-10)
     np.testing.assert_allclose(mjx_states.v, states.v, atol=1e-8)

@@ -11,6 +11,7 @@ from envs.imitator import ImitatorConfig
 from envs.observation import OBSERVATION_SIZE
 from envs.planning import Plan, PlanConfig, Planner, make_replay
 from envs.refining import RefineConfig, Refiner
+from envs.search import SearchConfig, Searcher, beside
 from envs.studio import make_studio
 from envs.world import make_cast, playing_env
 from imdy_jax.body.anthropometric import anthropometric_body
@@ -20,8 +21,9 @@ from imdy_jax.imitation.evaluate import evaluate
 from imdy_jax.imitation.policy import Trained, init_normalizer, make_policy
 from imdy_jax.motion.procedural import procedural_clip
 
-SEARCH = PlanConfig(particles=96, attempts=4)
+PLAN = PlanConfig(particles=96, attempts=4)
 REFINE = RefineConfig(rounds=1, improvements=3)
+SEARCH = SearchConfig(passes=1, plan=PLAN, refine=REFINE)
 FRAMES, RESTING = 70, 40
 
 
@@ -53,7 +55,7 @@ def studio():
 @pytest.fixture(scope="module")
 def found(studio):
     """What the search finds, by row."""
-    return dict(studio.search(np.array([0, 1, 2]), SEARCH, REFINE, lambda row, record: (row, record)))
+    return dict(studio.search([0, 1, 2], SEARCH, lambda row, record: (row, record)))
 
 
 def test_it_leads_to_the_end_where_the_policy_alone_falls(studio, found):
@@ -61,12 +63,12 @@ def test_it_leads_to_the_end_where_the_policy_alone_falls(studio, found):
     assert not alone[0].success
     assert found[0].success
     assert len(found[0].q) == FRAMES
-    assert found[0].position_error < 1e3 * SEARCH.lost  # the replay went where the search did
+    assert found[0].position_error < 1e3 * PLAN.lost  # the replay went where the search did
 
 
 def test_what_it_found_obeys_physics_and_tells_how_it_was_found(studio, found):
     assert certify(found[0]).faults == ()
-    assert found[0].provenance.particles == SEARCH.particles
+    assert found[0].provenance.particles == PLAN.particles
     plain = replace(studio, provenance=replace(studio.provenance, particles=0))
     assert found[0].id == studio.name(0) != plain.name(0)
 
@@ -83,10 +85,10 @@ def test_a_clip_that_ends_at_rest_is_survived_for_longer_and_recorded_to_its_end
 
 def test_refining_brings_a_way_closer_and_a_replay_repeats_it(studio, found):
     env = lambda size: playing_env(studio.cast, studio.world, np.zeros(size, int), record=True)  # noqa: E731
-    plan = Planner(env(SEARCH.particles), SEARCH, studio.trained).plan(0, studio.provenance.seed)
+    plan = Planner(env(PLAN.particles), PLAN, studio.trained).plan(0, studio.provenance.seed)
     replay = make_replay(env(1))
     rough = as_rollout(replay(0, plan.target[: FRAMES - 1]), person(studio))[1]
-    way, feedback = Refiner(env, REFINE, studio.trained).refine(0, plan, SEARCH.lost)
+    way, feedback = Refiner(env, REFINE, studio.trained).refine(0, plan, PLAN.lost)
     target = way.target
     np.testing.assert_array_equal(target[: FRAMES - 1], found[0].target)  # the same seed finds the same
     again = replay(0, target[: FRAMES - 1])
@@ -98,10 +100,20 @@ def test_refining_brings_a_way_closer_and_a_replay_repeats_it(studio, found):
     assert (np.linalg.eigvalsh(feedback.stake) > 0).all()
 
 
+def test_a_search_beside_a_way_without_spread_repeats_it(studio):
+    env = lambda size: playing_env(studio.cast, studio.world, np.zeros(size, int), record=True)  # noqa: E731
+    found = Searcher(env, SEARCH, studio.trained).seek(2, studio.provenance.seed)
+    guide = beside(found.way, found.feedback)
+    planner = Planner(env(4), replace(PLAN, particles=4), studio.trained)
+    unguided, again = (planner.plan(2, 0, beside, spread=0.0) for beside in (None, guide))
+    np.testing.assert_allclose(again.target[: RESTING - 1], found.target[: RESTING - 1], atol=1e-6)
+    assert unguided is None or np.abs(unguided.target[: RESTING - 1] - found.target[: RESTING - 1]).max() > 1e-3
+
+
 def test_a_plan_that_leads_nowhere_is_not_refined(studio):
     env = lambda size: playing_env(studio.cast, studio.world, np.zeros(size, int), record=True)  # noqa: E731
     nonsense = Plan(np.full((FRAMES, ACTION_SIZE), 2.0), np.zeros((FRAMES, 23, 4)))
-    assert Refiner(env, REFINE, studio.trained).refine(0, nonsense, SEARCH.lost) is None
+    assert Refiner(env, REFINE, studio.trained).refine(0, nonsense, PLAN.lost) is None
 
 
 def person(studio):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_world import small_env
 
-from imdy_jax.imitation.evaluate import evaluate, score
+from imdy_jax.imitation.evaluate import PushConfig, evaluate, evaluate_pushes, score
 from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.train import TrainConfig, load, reinforcement, train
 from imdy_jax.run import RunFolder, read_metrics
@@ -70,3 +70,23 @@ def test_a_failure_ends_the_score_where_it_happens():
     assert not judged.success and judged.frames == 12 and judged.mpjpe == pytest.approx(10.0)
     position[5] = np.nan
     assert score(position, reference).diverged
+
+
+def test_a_light_push_is_recovered_from_and_a_heavy_one_is_not(env):
+    config = PushConfig(watch=20, settle=5, per_clip=3)
+    judge = small_env(6, stray_limit=float("inf"))
+    lengths, untrained = np.asarray(judge.table.length), _untrained(env)
+    recovered = {
+        newtons: evaluate_pushes(
+            untrained, judge, np.arange(2), lengths, dataclasses.replace(config, newtons=newtons), seed=0
+        )
+        for newtons in (10.0, 5000.0)
+    }
+    assert recovered[10.0].shape == (2, 3)
+    assert recovered[10.0].all()
+    assert not recovered[5000.0].any()
+
+
+def _untrained(env):
+    policy = reinforcement(env, PPO)
+    return policy.trained(jax.jit(policy.init)(jax.random.PRNGKey(0)))

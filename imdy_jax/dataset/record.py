@@ -43,6 +43,7 @@ class Provenance:
     timestep: float  # s, of one physics substep
     substeps: int  # per control step
     particles: int = 0  # humanoids that searched for a way to depart from the policy; 0: the policy alone
+    guided: bool = False  # the policy's action was added to a way known beforehand
     friction: float = FRICTION
     software: tuple[tuple[str, str], ...] = dataclasses.field(default_factory=_software)
 

@@ -1,4 +1,4 @@
-"""What a dataset holds and how far it is to be trusted, as one table."""
+"""What a dataset holds, how far it is to be trusted and how fast it was made, as tables."""
 
 import numpy as np
 
@@ -72,6 +72,18 @@ def residual_table(certificates: list[Certificate]) -> Table:
             rows.append((precision, name, median, figure.worst, limit, SCALES[check.scale], where))
     columns = ("precision", "residual", "median", "worst", "limit", "in units of", "worst in")
     return Table("Certificate", columns, tuple(rows), ("What each residual means: docs/dataset.md",))
+
+
+def speed_table(seconds: list[float], recorded: float, checked: float, substeps: int) -> Table:
+    """Seconds of motion per second of wall clock; seconds of compiling and recording, compiling and certifying."""
+    compiling, recording, compiling_check, checking = seconds
+    rows = (("recording", recorded, compiling, recording), ("certifying", checked, compiling_check, checking))
+    return Table(
+        f"Speed at {substeps} substeps",
+        ("step", "motion s", "compiling s", "wall clock s", "s of motion per s"),
+        tuple((name, motion, compiling, wall, motion / wall) for name, motion, compiling, wall in rows),
+        ("Recording: simulating, packing and writing to disk. Certifying: reading from disk and checking.",),
+    )
 
 
 def _mean(values: list[float]) -> float | None:

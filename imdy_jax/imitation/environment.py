@@ -29,6 +29,7 @@ class StepResult:
     final_observation: jax.Array  # (N, O) of the state reached, before a reset replaced it
     reward: jax.Array  # (N,)
     terms: dict[str, jax.Array]  # named parts of the reward and of the bookkeeping, each (N,)
+    style: jax.Array  # (N, W) what the style of the last steps is judged by; W may be 0
     terminated: jax.Array  # (N,) bool: failed, no future reward
     truncated: jax.Array  # (N,) bool: the clip ended, the future is cut off but not worthless
     transition: Transition
@@ -40,6 +41,7 @@ class Environment(Protocol):
     num_envs: int
     observation_size: int
     action_size: int
+    style_size: int
 
     def reset(self, key: jax.Array) -> tuple[Any, jax.Array]:
         """Fresh random starts: state and observation (N, O)."""
@@ -55,6 +57,10 @@ class Environment(Protocol):
         """As start for those marked in fresh (N,) bool; the others go on from their state and observation (N, O)."""
         ...
 
-    def step(self, state: Any, action: jax.Array) -> StepResult:
-        """One control step with action (N, A), automatic reset included."""
+    def step(self, state: Any, action: jax.Array, push: jax.Array | None = None) -> StepResult:
+        """One control step with action (N, A), automatic reset included; push (N, 3) is a force on the chest, N."""
+        ...
+
+    def demonstrate(self, key: jax.Array, count: int) -> jax.Array:
+        """What style is judged by (count, W), of recorded motion."""
         ...

@@ -1,6 +1,7 @@
 """Playing clips with a trained policy, deterministically and from the first frame, and judging how well it followed."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -79,6 +80,52 @@ def evaluate(trained: Trained, env: Environment, lengths: np.ndarray) -> list[Cl
     count = len(lengths)
     position, reference = play(player, np.arange(count), np.zeros(count, int), int(np.max(lengths)) - 1)
     return [score(position[: n - 1, i], reference[: n - 1, i]) for i, n in enumerate(lengths)]
+
+
+@dataclass(frozen=True)
+class PushConfig:
+    """Pushes of the chest, each at a moment and in a horizontal direction of its own."""
+
+    newtons: float = 300.0
+    steps: int = 6  # control steps that a push lasts
+    watch: int = 60  # control steps after it
+    settle: int = 15  # of these, the last ones, in which the humanoid has to be back
+    per_clip: int = 8
+
+
+def evaluate_pushes(
+    trained: Trained, env: Environment, clips: np.ndarray, lengths: np.ndarray, config: PushConfig, seed: int
+) -> np.ndarray:
+    """Whether the humanoid recovers from each push (C, P) bool; clips (C,), their lengths (C,) in frames.
+
+    Environment c · P + p plays clips[c]; env lets episodes run on when the humanoid strays, and pushes in its step. To
+    have recovered is to be within FAILURE_DISTANCE of the reference at the end of the watch; a clip too short for that
+    is pushed at once and watched to its end.
+    """
+    draw = np.random.default_rng(seed)
+    many = np.repeat(lengths, config.per_clip)
+    begin = (draw.random(len(many)) * np.maximum(many - 1 - config.steps - config.watch, 1)).astype(int)
+    around = draw.uniform(0.0, 2.0 * np.pi, len(many))
+    force = config.newtons * np.stack([np.cos(around), np.sin(around), np.zeros(len(many))], axis=-1)
+    over = np.minimum(begin + config.steps + config.watch, many - 1)  # control steps after which it is judged
+    clip = jnp.asarray(np.repeat(clips, config.per_clip))
+
+    def step(carry: tuple, frame: jax.Array) -> tuple:
+        state, observation = carry
+        pushed = (frame >= begin) & (frame < begin + config.steps)
+        push = jnp.where(pushed[:, None], force, 0.0)
+        result = env.step(state, trained.act(observation), push)
+        now = result.transition
+        return (result.state, result.observation), jnp.mean(jnp.linalg.norm(now.position - now.reference, axis=-1), -1)
+
+    start = env.start(clip, jnp.zeros_like(clip), jax.random.PRNGKey(seed))
+    play_on = jax.jit(lambda start: jax.lax.scan(step, start, jnp.arange(int(over.max())))[1])
+    gap = np.asarray(play_on(start)).T
+    held = [
+        np.isfinite(row[:last]).all() and (row[max(last - config.settle, 0) : last] <= FAILURE_DISTANCE).all()
+        for row, last in zip(gap, over, strict=True)
+    ]
+    return np.array(held).reshape(len(lengths), config.per_clip)
 
 
 def score(position: np.ndarray, reference: np.ndarray) -> ClipScore:

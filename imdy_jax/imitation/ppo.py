@@ -5,13 +5,14 @@ a minibatch has moved it too far, up where it has hardly moved it; what counts a
 is tried out is correlated in time (Hollenstein et al. 2024); the likelihood of each action is still its own.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from imdy_jax.imitation.amp import StyleConfig, StyleState, init_style, learn_style, style_reward
 from imdy_jax.imitation.environment import Environment
 from imdy_jax.imitation.gae import advantages
 from imdy_jax.imitation.policy import Normalizer, Policy, Trained, init_normalizer, normalize, update_normalizer
@@ -42,6 +43,7 @@ class PPOConfig:
     gradient_norm: float = 1.0
     averaging: float = 0.05  # weight of an iteration's actor in the running average that is deployed
     hearing: int = 20  # iterations in which the critic gets to know a policy that did not begin here
+    style: StyleConfig = field(default_factory=StyleConfig)
 
 
 class LearnerState(NamedTuple):
@@ -56,6 +58,7 @@ class LearnerState(NamedTuple):
     observation: jax.Array
     deviation: jax.Array  # (N, A) of the last action from its mean, in standard deviations
     waiting: jax.Array  # iterations until the actor moves
+    style: StyleState | None  # of the discriminator, if there is one
     key: jax.Array
 
 
@@ -72,7 +75,15 @@ class Batch(NamedTuple):
 def init_learner(
     policy: Policy, env: Environment, config: PPOConfig, begin: Trained | None, key: jax.Array
 ) -> LearnerState:
-    """Fresh episodes, and fresh networks but for the actor and the normaliser of the policy to begin with."""
+    """Fresh episodes, and fresh networks but for the actor and the normaliser of the policy to begin with.
+
+    Raises ValueError where style is to be rewarded and env does not tell what to judge it by.
+    """
+    if config.style.weight and not env.style_size:
+        raise ValueError(
+            f"style.weight is {config.style.weight} with style_steps 0, expected at least 1: the number of "
+            "control steps that style is judged by; PHC's discriminator sees 10"
+        )
     for_params, for_env, for_noise, key = jax.random.split(key, 4)
     params = policy.init(for_params, env.observation_size)
     state, observation = env.reset(for_env)
@@ -83,8 +94,9 @@ def init_learner(
     if begin is not None:
         params, normalizer = {"actor": begin.params["actor"], "critic": params["critic"]}, begin.normalizer
     optimizer = _adam(config).init(params)
+    style = init_style(config.style, env.style_size, jax.random.fold_in(for_params, 1)) if config.style.weight else None
     return LearnerState(
-        params, params["actor"], optimizer, rate, normalizer, state, observation, deviation, waiting, key
+        params, params["actor"], optimizer, rate, normalizer, state, observation, deviation, waiting, style, key
     )
 
 
@@ -99,11 +111,12 @@ def iterate(
     (state, observation, deviation), steps = jax.lax.scan(
         lambda carry, k: _collect(policy, env, config, learner, carry, k), start, noise
     )
+    style, reward, judged = _judge(env, config.style, learner.style, steps, jax.random.fold_in(for_order, 1))
     seen = normalize(learner.normalizer, steps["observation"])
     reached = normalize(learner.normalizer, steps["final_observation"])
     scale = 1.0 - config.discount  # values are kept in units of reward per step
     advantage, value_target = advantages(
-        steps["reward"] * scale,
+        reward * scale,
         policy.value(learner.params, seen),
         policy.value(learner.params, reached),
         steps["terminated"],
@@ -115,10 +128,12 @@ def iterate(
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
     params, optimizer, rate, learned = _learn(policy, config, learner, flat, for_order)
     normalizer = update_normalizer(learner.normalizer, steps["observation"])
-    metrics = _metrics(steps) | learned | {"learning_rate": rate}
+    metrics = _metrics(steps) | learned | judged | {"learning_rate": rate}
     average = optax.incremental_update(params["actor"], learner.average, config.averaging)
     waiting = jnp.maximum(learner.waiting - 1, 0)
-    learner = LearnerState(params, average, optimizer, rate, normalizer, state, observation, deviation, waiting, key)
+    learner = LearnerState(
+        params, average, optimizer, rate, normalizer, state, observation, deviation, waiting, style, key
+    )
     return learner, metrics
 
 
@@ -142,11 +157,27 @@ def _collect(
         "mean": mean,
         "final_observation": result.final_observation,
         "reward": result.reward.astype(jnp.float32),
+        "style": result.style.astype(jnp.float32),
         "terminated": result.terminated,
         "truncated": result.truncated,
         "terms": result.terms,
     }
     return (result.state, result.observation, deviation), step
+
+
+def _judge(
+    env: Environment, config: StyleConfig, style: StyleState | None, steps: dict[str, Any], key: jax.Array
+) -> tuple[StyleState | None, jax.Array, dict[str, jax.Array]]:
+    """The steps' reward with that of their style, by the discriminator as it was, and what it learns from them."""
+    if style is None:
+        return None, steps["reward"], {}
+    windows = steps["style"]
+    earned = style_reward(config, style, windows)
+    reward = (1.0 - config.weight) * steps["reward"] + config.weight * earned
+    for_recorded, for_learning = jax.random.split(key)
+    recorded = env.demonstrate(for_recorded, config.updates * config.minibatch)
+    style, judged = learn_style(config, style, windows.reshape(-1, windows.shape[-1]), recorded, for_learning)
+    return style, reward, judged | {"style_reward": jnp.mean(earned)}
 
 
 def _learn(policy: Policy, config: PPOConfig, learner: LearnerState, batch: Batch, key: jax.Array) -> tuple:

@@ -155,6 +155,25 @@ def bars(path: str | Path, table: Table, lower_is_better: bool = True) -> None:
         figure.suptitle(table.title, x=0.01, ha="left", fontsize=11, color=RECORDED)
 
 
+def distributions(path: str | Path, counted: Mapping[str, tuple[str, np.ndarray, np.ndarray]], title: str = "") -> None:
+    """One panel per quantity: how often it is how large.
+
+    Args:
+      path: picture to write.
+      counted: by quantity its unit, the edges of the bins (B + 1,), and how many there are in each (B,).
+    """
+    with saved_figure(path, (2.7 * len(counted) + 0.4, 2.8)) as figure:
+        axes = figure.subplots(1, len(counted), squeeze=False)[0]
+        for axis, (name, (unit, edges, count)) in zip(axes, counted.items(), strict=True):
+            axis.stairs(100 * count / count.sum(), edges, fill=True, color=ESTIMATED)
+            logarithmic = edges[0] > 0 and edges[-1] / edges[0] > 100
+            axis.set_xscale("log" if logarithmic else "linear")
+            axis.set_title(name)
+            axis.set_xlabel(unit)
+        axes[0].set_ylabel("share per bin (%)")
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=RECORDED)
+
+
 @contextmanager
 def saved_figure(path: str | Path, size: tuple[float, float]) -> Iterator[Figure]:
     """A figure in the house style that is written to the path at the end; no window system is touched."""

@@ -1,0 +1,26 @@
+"""What is seen of a moment by who judges style: posture and motion in the root's heading frame (PHC's 196 numbers)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.reference import Bodies
+from imdy_jax import rotation
+from imdy_jax.skeleton import GROUPS, JOINT_NAMES, NUM_BODIES, PARENTS, joint_index
+
+_JOINTS = np.array([k for k in range(1, NUM_BODIES) if GROUPS[k] != "toe" and "hand" not in JOINT_NAMES[k]], np.int32)
+_PARENTS = np.array(PARENTS, np.int32)[_JOINTS]
+_ENDS = np.array([joint_index(name) for name in ("left_ankle", "right_ankle", "left_wrist", "right_wrist")], np.int32)
+STYLE_SIZE = 1 + 6 + 3 + 3 + (6 + 3) * len(_JOINTS) + 3 * len(_ENDS)
+
+
+def style_features(bodies: Bodies) -> jax.Array:
+    """Features (196,): root height, tilt, velocities; joint rotations and velocities; places of wrists and ankles."""
+    turn = rotation.conjugate(rotation.heading(bodies.rotation[0]))
+    child, parent = bodies.rotation[_JOINTS], bodies.rotation[_PARENTS]
+    root = [bodies.position[0, 2:], rotation.to_6d(rotation.multiply(turn, bodies.rotation[0]))]
+    root += [rotation.rotate(turn, bodies.linear[0]), rotation.rotate(turn, bodies.angular[0])]
+    joints = [rotation.to_6d(rotation.multiply(rotation.conjugate(parent), child))]
+    joints += [rotation.inverse_rotate(child, bodies.angular[_JOINTS] - bodies.angular[_PARENTS])]
+    ends = rotation.rotate(turn, bodies.position[_ENDS] - bodies.position[0])
+    return jnp.concatenate([x.reshape(-1) for x in (*root, *joints, ends)])
