@@ -78,12 +78,15 @@ def test_a_resumed_run_keeps_the_milestones_measured_before(resumed):
 
 
 def test_evaluating_it_again_on_its_motions_gives_the_same_figures(line, folder):
-    _call(folder, "evaluate.py", "--imitator", "imitator", "--motions", "motions", "--json", "judged.json")
+    _call(folder, "evaluate.py", "--imitator", "imitator", "--motions", "motions", "--json", "judged.json",
+          "--push.per-clip", 1, "--push.newtons", 20)  # fmt: skip
     table = json.loads((folder / "judged.json").read_text())
     last = json.loads((folder / "imitator" / "tables" / "imitator.json").read_text())["rows"][-1]
-    assert [row[0] for row in table["rows"][:-1]] == ["arm_wave", "sway"]
-    assert table["rows"][-1][3:] == pytest.approx(last[3:7], rel=1e-3)
-    assert f"{last[2]:.1f} %" == table["rows"][-1][1]
+    *clips, together, pushed = table["rows"]
+    assert [row[0] for row in clips] == ["arm_wave", "sway"]
+    assert together[3:] == pytest.approx(last[3:7], rel=1e-3)
+    assert together[1] == f"{last[2]:.1f} %"
+    assert pushed[:2] == ["pushed, 20 N for 0.2 s", "100.0 % recovered"]
 
 
 def test_a_damaged_file_is_reported_and_left_out(line):
@@ -113,6 +116,27 @@ def test_every_sequence_is_certified_and_none_is_made_twice(line, folder):
         weight = 9.81 * float(np.sum(record.subject.humanoid.mass))
         standing = np.asarray(record.contact_force)[:, :, 2].sum(axis=1).mean()
         assert standing == pytest.approx(weight, rel=0.05)
+
+
+def test_the_report_tells_what_was_recorded(line, folder):
+    told = _call(folder, "generate.py", "--run", "dataset", "--report")
+    assert "Datasets of human dynamics" in told and "Peak sagittal torques" not in told  # neither clip is a gait
+    torques = json.loads((folder / "dataset" / "tables" / "torques.json").read_text())["rows"]
+    assert all(0 < rms < peak and 0 < jitter < 100 for _, rms, peak, jitter in torques)
+    assert (folder / "dataset" / "figures" / "distributions.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("--config.guide",), "config.guide beside config.teach.minutes"),
+        (("--config.people.subjects", 2), "config.people.subjects 2, expected one subject"),
+    ],
+)
+def test_lessons_with_a_guide_or_for_several_people_are_refused(folder, asked, told):
+    with pytest.raises(AssertionError, match=f"error: .*{told}") as failure:
+        _call(folder, *TRAIN, "--run", f"refused{len(asked)}", "--config.teach.minutes", 1, *asked)
+    assert "Traceback" not in str(failure.value)
 
 
 def test_the_solver_is_judged_on_the_clip_it_has_not_seen(line, folder):
