@@ -102,7 +102,7 @@ def main(
         clocks.append(time.monotonic())
     seconds = np.diff(clocks)
     if search:
-        find_ways(dataset, studio, config.ways)
+        search_lost(dataset, studio, config.ways)
     names, clocks = sequence_ids(dataset), [time.monotonic()]
     certify_dataset(dataset, names[:1], renew=True)
     clocks.append(time.monotonic())
@@ -118,7 +118,7 @@ def main(
     save_predictions(folder.path / "reimitation.npz", reimitate(dataset, studio))
 
 
-def find_ways(dataset: Dataset, studio: Studio, config: SearchConfig) -> None:
+def search_lost(dataset: Dataset, studio: Studio, config: SearchConfig) -> None:
     """Add what a search finds for the clips that the policy alone has lost; what is there already is not sought."""
     searching = studio.searching(config)
 

@@ -45,11 +45,12 @@ def main(
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     enable_compilation_cache()
+    check(config)
+    cast, rejected = load_cast(config.people)  # before there is a folder: what is wrong with them leaves none behind
     folder = RunFolder.create(run, config, config.seed, resume=resume, overwrite=overwrite)
     if overwrite:
         for name in ("ways", "school"):
             shutil.rmtree(folder.path / name, ignore_errors=True)
-    cast, rejected = load_cast(config.people)
     ways, spent = seek(cast, config, folder)
     cast = cast._replace(guide=make_guide(cast, ways)) if config.guide else cast
     judge = playing_env(cast, config.world, cast.subjects)
@@ -81,22 +82,23 @@ def main(
         table(rows, cast, rejected).write(json)
 
 
-def seek(cast: Cast, config: ImitatorConfig, folder: RunFolder) -> tuple[list[Known | None], float]:
-    """Ways through the clips, where something asks for them, and the seconds that seeking them has taken.
-
-    Raises ValueError where two things ask for them, or lessons are for several subjects.
-    """
-    if not (config.guide or config.teach.minutes):
-        return [None] * len(cast.clips), 0.0
+def check(config: ImitatorConfig) -> None:
+    """Raises ValueError where a guide and lessons are both asked for, or lessons for several subjects."""
     if config.guide and config.teach.minutes:
         raise ValueError(
             "config.guide beside config.teach.minutes: a policy is guided by what is found or learns it; choose"
         )
-    if config.teach.minutes and len(cast.bodies) > 1:
+    if config.teach.minutes and config.people.subjects > 1:
         raise ValueError(
-            f"config.teach.minutes is {config.teach.minutes} with config.people.subjects {len(cast.bodies)}, expected "
-            "one subject: lessons are not shared out by subject; leave teach.minutes at 0, or train one subject"
+            f"config.teach.minutes is {config.teach.minutes} with config.people.subjects {config.people.subjects}, "
+            "expected one subject: lessons are not shared out by subject; leave teach.minutes at 0, or train one"
         )
+
+
+def seek(cast: Cast, config: ImitatorConfig, folder: RunFolder) -> tuple[list[Known | None], float]:
+    """Ways through the clips, where something asks for them, and the seconds that seeking them has taken."""
+    if not (config.guide or config.teach.minutes):
+        return [None] * len(cast.clips), 0.0
     return find_ways(cast, config.world, config.search, config.seed, folder.path / "ways")
 
 

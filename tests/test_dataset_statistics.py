@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 import recorded_falls
 
-from imdy_jax.dataset.statistics import JITTER, gait_table, jitter_power, people_table, statistics, torque_table
+from imdy_jax.dataset.statistics import (
+    JITTER,
+    gait_table,
+    jitter_power,
+    people_table,
+    statistics,
+    stride_peaks,
+    torque_table,
+)
 from imdy_jax.dataset.store import create_dataset, read_record, write_record
-from imdy_jax.skeleton import GROUPS
+from imdy_jax.skeleton import GROUPS, LEFT_FOOT, RIGHT_FOOT, joint_index
 from imdy_jax.view.plots import distributions
 
 
@@ -52,6 +60,24 @@ def test_jitter_is_the_power_above_its_frequency():
     torque = np.stack([slow, slow + fast, fast], axis=1)[:, :, None] * np.array([1.0, 0.0, 0.0])
     whole, above = jitter_power(torque, rate)
     np.testing.assert_allclose(above / whole, [0.0, 0.1, 1.0], atol=0.01)
+
+
+def test_peaks_are_those_of_whole_strides_with_the_signs_of_gait_analysis():
+    mass, frames = 50.0, np.arange(100)
+    torque, force = np.zeros((100, 23, 3)), np.zeros((100, 24, 3))
+    for foot, phase in ((LEFT_FOOT, 0), (RIGHT_FOOT, 10)):  # landings every 20 frames
+        force[:, foot[0], 2] = np.where((frames + phase) % 20 < 12, mass * 9.81, 0.0)
+    landings = {"left": 20, "right": 10}
+    for side, first in landings.items():
+        torque[first + 25, joint_index(f"{side}_ankle") - 1, 0] = 80.0  # plantar flexion is positive
+        torque[first + 25, joint_index(f"{side}_knee") - 1, 0] = -30.0  # extension is negative
+        torque[first + 25, joint_index(f"{side}_hip") - 1, 0] = -40.0  # flexion is negative
+        torque[first - 5, joint_index(f"{side}_ankle") - 1, 0] = 500.0  # before the first landing: no whole stride
+    peaks = stride_peaks(torque, force, mass)
+    assert sorted(peaks["ankle plantar flexion"]) == [0.0] * 5 + [1.6] * 2
+    assert max(peaks["knee extension"]) == 0.6
+    assert max(peaks["hip flexion"]) == 0.8
+    assert max(peaks["hip extension"]) == 0.0
 
 
 def test_tables_and_figure(dataset, names, tmp_path):

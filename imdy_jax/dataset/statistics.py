@@ -15,6 +15,7 @@ from imdy_jax.skeleton import GROUPS, LEFT_FOOT, RIGHT_FOOT, joint_index
 JITTER = 14.0  # Hz: what a torque does faster is no movement of a person's (the published data is filtered here)
 _GROUPS = {name: np.flatnonzero(np.array(GROUPS[1:]) == name) for name in dict.fromkeys(GROUPS[1:])}
 _HOUR = 3600.0
+_LOADED = 0.05  # of body weight: a foot that bears more stands
 _QUANTITIES = {  # what is counted in each frame, its unit, and the edges of the bins
     "joint torque": ("N·m/kg", np.geomspace(1e-3, 30.0, 61)),
     "contact force": ("body weight", np.linspace(0.0, 8.0, 61)),
@@ -30,13 +31,12 @@ _OTHERS = (
     ("AddBiomechanics (Werling et al. 2024)", 273, 57.6, "forces of the feet, torques", "recorded"),
     ("ImDy (Liu et al. 2025)", 435, 152.3, "forces of all bodies, torques", "simulated"),
 )
-# Internal moments of walking at a natural speed, N·m/kg: joint, what it does, sign about the segment's x axis, and the
-# range of the mean peaks that laboratories report (Winter 1991, Kadaba et al. 1989: they differ most at the hip).
+# Internal moments of gait analysis: joint, what it does, and its sign about the segment's x axis (view.plots.SAGITTAL).
 _GAIT = (
-    ("hip", "extension", 1.0, (0.4, 1.1)),
-    ("hip", "flexion", -1.0, (0.4, 1.4)),
-    ("knee", "extension", -1.0, (0.4, 0.9)),
-    ("ankle", "plantar flexion", 1.0, (1.3, 1.8)),
+    ("hip", "extension", 1.0),
+    ("hip", "flexion", -1.0),
+    ("knee", "extension", -1.0),
+    ("ankle", "plantar flexion", 1.0),
 )
 
 
@@ -128,23 +128,30 @@ def torque_table(found: Statistics) -> Table:
 
 
 def gait_table(dataset: Dataset, names: Sequence[str]) -> Table:
-    """Peaks of sagittal torques in each gait, the median of the strides' peaks, beside what laboratories report."""
+    """Peaks of sagittal torques in each gait, the median of the strides' peaks."""
     rows = []
     for name in names:
         attributes = known_attributes(dataset, name)
         mass = float(np.sum(read_subject(dataset, attributes["subject"]).humanoid.mass))
         arrays = read_fields(dataset, name, ("angular_momentum", "contact_force"))
-        torque = np.asarray(arrays["angular_momentum"], float) * attributes["control_rate"] / mass
-        force = np.asarray(arrays["contact_force"], float)
-        for joint, action, sign, (low, high) in _GAIT:
-            peaks = []
-            for side, foot in (("left", LEFT_FOOT), ("right", RIGHT_FOOT)):
-                curve = sign * torque[:, joint_index(f"{side}_{joint}") - 1, 0]
-                loaded = force[:, list(foot), 2].sum(axis=1) > 0.05 * mass * GRAVITY
-                landings = np.flatnonzero(loaded[1:] & ~loaded[:-1]) + 1
-                peaks += [curve[a:b].max() for a, b in pairwise(landings)]
-            found = float(np.median(peaks)) if peaks else None
-            rows.append((attributes["clip"]["name"], f"{joint} {action}", len(peaks), found, f"{low:g} to {high:g}"))
-    columns = ("gait", "moment", "strides", "peak N·m/kg", "laboratories")
-    notes = ("Mean torque over a control step. Laboratories: Winter (1991), Kadaba et al. (1989), level walking.",)
-    return Table("Peak sagittal torques of gait", columns, tuple(rows), notes)
+        torque = np.asarray(arrays["angular_momentum"], float) * attributes["control_rate"]
+        for moment, peaks in stride_peaks(torque, np.asarray(arrays["contact_force"], float), mass).items():
+            rows.append((attributes["clip"]["name"], moment, len(peaks), float(np.median(peaks)) if peaks else None))
+    columns = ("gait", "moment", "strides", "peak N·m/kg")
+    return Table("Peak sagittal torques of gait", columns, tuple(rows), ("Mean torque over a control step.",))
+
+
+def stride_peaks(torque: np.ndarray, force: np.ndarray, mass: float) -> dict[str, list[float]]:
+    """Largest internal moment, N·m/kg, of each stride of both legs, from one landing of a foot to its next.
+
+    torque (T, 23, 3) N·m, child axes; force (T, 24, 3) N, world axes; mass kg.
+    """
+    found: dict[str, list[float]] = {}
+    for joint, action, sign in _GAIT:
+        peaks = found.setdefault(f"{joint} {action}", [])
+        for side, foot in (("left", LEFT_FOOT), ("right", RIGHT_FOOT)):
+            curve = sign * torque[:, joint_index(f"{side}_{joint}") - 1, 0] / mass
+            loaded = force[:, list(foot), 2].sum(axis=1) > _LOADED * mass * GRAVITY
+            landings = np.flatnonzero(loaded[1:] & ~loaded[:-1]) + 1
+            peaks += [float(curve[a:b].max()) for a, b in pairwise(landings)]
+    return found
