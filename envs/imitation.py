@@ -11,7 +11,7 @@ from flax import struct
 
 from envs.feedforward import BalanceGains, balancing_torque
 from envs.guide import Guide
-from envs.observation import OBSERVATION_SIZE, observe
+from envs.observation import observation_size, observe
 from envs.physics import Physics, PhysicsState
 from envs.reference import Bodies, ReferenceTable, body_state
 from envs.reward import RewardScales, RewardWeights, energy_term, imitation_terms, total
@@ -41,6 +41,7 @@ class TaskConfig:
     action_scale: float = 0.4  # rad of target rotation per unit of action, relative target
     absolute_action_scale: float = 3.0  # the same without it: the action has to span the joint's whole range
     stray_limit: float = 0.25  # m: training episodes end beyond it
+    ahead: tuple[int, ...] = (2, 5, 9, 14)  # control steps after the next one that the policy foresees; PHC: none
     style_steps: int = 0  # control steps that style is judged by (imdy_jax.imitation.amp); 0: it is not
     starts: StartConfig = StartConfig()
     weights: RewardWeights = RewardWeights()
@@ -66,7 +67,6 @@ class ImitationEnv:
     """
 
     action_size = ACTION_SIZE
-    observation_size = OBSERVATION_SIZE
 
     def __init__(
         self, physics: Physics, table: ReferenceTable, config: TaskConfig, clip_choices: jax.Array | None = None,
@@ -74,6 +74,7 @@ class ImitationEnv:
     ):  # fmt: skip
         self.physics, self.table, self.config, self.guide = physics, table, config, guide
         self.num_envs = physics.num_envs
+        self.observation_size = observation_size(len(config.ahead))
         everything = jnp.broadcast_to(jnp.arange(table.num_clips), (self.num_envs, table.num_clips))
         self.clip_choices = everything if clip_choices is None else jnp.asarray(clip_choices)
         self.style_size = config.style_steps * STYLE_SIZE
@@ -207,7 +208,9 @@ class ImitationEnv:
     def observe(self, bodies: Bodies, clip: jax.Array, frame: jax.Array) -> jax.Array:
         """Observation (N, O) of humanoids whose bodies (N, ...) are at frame (N,) of clip (N,)."""
         ahead = self._reference(self.table.row(clip, frame + 1))
-        return jax.vmap(observe)(bodies, ahead, self.physics.humanoid.betas).astype(jnp.float32)
+        further = 1 + jnp.asarray(self.config.ahead, jnp.int32)
+        later = self.table.bodies.position[self.table.row(clip[:, None], frame[:, None] + further)]
+        return jax.vmap(observe)(bodies, ahead, self.physics.humanoid.betas, later).astype(jnp.float32)
 
     def _draw_starts(self, key: jax.Array, tally: Tally) -> tuple[jax.Array, jax.Array]:
         weights = start_weights(tally, self.table.length, self.config.starts.floor)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from envs.imitation import ACTION_SIZE
-from envs.observation import OBSERVATION_SIZE
+from envs.observation import observation_size
 from envs.people import PeopleConfig
 from envs.search import SearchConfig
 from envs.tutored import TeachConfig
@@ -34,7 +34,7 @@ def open_imitator(path: str) -> tuple[ImitatorConfig, Trained]:
     """Config and newest policy of a run folder of train_imitator.py; raises ValueError where there is none."""
     folder = RunFolder.open(path)
     config = folder.config(ImitatorConfig)
-    return config, load(folder, config.train, OBSERVATION_SIZE, ACTION_SIZE)
+    return config, load(folder, config.train, observation_size(len(config.world.task.ahead)), ACTION_SIZE)
 
 
 def lead(cast: Cast, config: ImitatorConfig, path: str) -> Cast:

@@ -2,19 +2,32 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from envs.reference import Bodies
 from imdy_jax import rotation
 from imdy_jax.humanoid import NUM_BETAS
-from imdy_jax.skeleton import NUM_BODIES
+from imdy_jax.skeleton import NUM_BODIES, joint_index
 
 SELF_SIZE = 1 + 3 * (NUM_BODIES - 1) + (6 + 3 + 3) * NUM_BODIES
 REFERENCE_SIZE = (3 + 6 + 3 + 3 + 3 + 6) * NUM_BODIES
-OBSERVATION_SIZE = SELF_SIZE + NUM_BETAS + REFERENCE_SIZE
+# Where these will be, seen from where one is, tells a jump from a squat before it is too late.
+FORESEEN = np.array([joint_index(name) for name in (
+    "pelvis", "left_knee", "right_knee", "left_ankle", "right_ankle", "left_foot", "right_foot",
+    "head", "left_wrist", "right_wrist",
+)])  # fmt: skip
 
 
-def observe(bodies: Bodies, reference: Bodies, betas: jax.Array) -> jax.Array:
-    """Observation (944,): own state (358), shape (10), and the reference of the next frame against it (576)."""
+def observation_size(moments: int) -> int:
+    """Numbers in an observation that foresees so many moments."""
+    return SELF_SIZE + NUM_BETAS + REFERENCE_SIZE + 3 * len(FORESEEN) * moments
+
+
+def observe(bodies: Bodies, reference: Bodies, betas: jax.Array, later: jax.Array) -> jax.Array:
+    """Observation: own state (358), shape (10), the reference of the next frame against it (576), and later moments.
+
+    later (K, 24, 3) m: the reference's joint positions further on, of which FORESEEN are seen (PHC's future variant).
+    """
     turn = rotation.conjugate(rotation.heading(bodies.rotation[0]))
     root = bodies.position[0]
     own_position = rotation.rotate(turn, bodies.position - root)
@@ -28,7 +41,8 @@ def observe(bodies: Bodies, reference: Bodies, betas: jax.Array) -> jax.Array:
     goal += [rotation.rotate(turn, reference.linear - bodies.linear)]
     goal += [rotation.rotate(turn, reference.angular - bodies.angular)]
     goal += [ahead, _rotation_6d(turn, reference.rotation)]
-    return jnp.concatenate([x.reshape(-1) for x in (*own, betas, *goal)])
+    foreseen = rotation.rotate(turn, later[:, FORESEEN] - root)
+    return jnp.concatenate([x.reshape(-1) for x in (*own, betas, *goal, foreseen)])
 
 
 def _rotation_6d(turn: jax.Array, rotations: jax.Array) -> jax.Array:

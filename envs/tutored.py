@@ -9,7 +9,6 @@ from flax import struct
 
 from envs.guide import Guide, moved
 from envs.imitation import ACTION_SIZE, ImitationEnv
-from envs.observation import OBSERVATION_SIZE
 from envs.physics import PhysicsState
 from envs.reference import body_state
 from envs.ways import Known, fill, make_guide
@@ -64,10 +63,9 @@ class TutoredEnv:
     """The world that imdy_jax.imitation.distil practises in, over the humanoids of an ImitationEnv."""
 
     action_size = ACTION_SIZE
-    observation_size = OBSERVATION_SIZE
 
     def __init__(self, env: ImitationEnv):
-        self._env, self.num_envs = env, env.num_envs
+        self._env, self.num_envs, self.observation_size = env, env.num_envs, env.observation_size
 
     def reset(self, lessons: Lessons, key: jax.Array) -> Practice:
         """Everyone somewhere near a way."""

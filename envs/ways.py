@@ -10,7 +10,7 @@ import numpy as np
 
 from envs.guide import Guide
 from envs.imitation import ACTION_SIZE
-from envs.observation import OBSERVATION_SIZE
+from envs.observation import observation_size
 from envs.refining import STATE_SIZE
 from envs.search import Found, SearchConfig, search
 from envs.world import Cast, WorldConfig
@@ -29,7 +29,8 @@ def find_ways(
     """
     folder.mkdir(parents=True, exist_ok=True)
     policy = make_policy((1,), (1,), ACTION_SIZE, 1.0)
-    idle = Trained(policy, policy.init(jax.random.PRNGKey(0), OBSERVATION_SIZE), init_normalizer(OBSERVATION_SIZE))
+    size = observation_size(len(world.task.ahead))
+    idle = Trained(policy, policy.init(jax.random.PRNGKey(0), size), init_normalizer(size))
     paths = [folder / _name(cast, row) for row in range(len(cast.clips))]
     known = [_load(path) for path in paths]
     missing = [row for row, way in enumerate(known) if way is None]

@@ -25,7 +25,7 @@ from typing import Any, Self
 import jax
 import orbax.checkpoint as ocp
 
-SCHEMA_VERSION = 1  # of the run folder; raise it when an older folder can no longer be read
+SCHEMA_VERSION = 2  # of the run folder; raise it when an older folder can no longer be read
 PACKAGES = ("imdy-jax", "jax", "jaxlib", "flax", "optax", "mujoco", "mujoco-mjx", "orbax-checkpoint", "numpy", "zarr")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from envs.imitation import ACTION_SIZE
 from envs.imitator import ImitatorConfig
-from envs.observation import OBSERVATION_SIZE
+from envs.observation import observation_size
 from envs.planning import Plan, PlanConfig, Planner, make_replay
 from envs.refining import RefineConfig, Refiner
 from envs.search import SearchConfig, Searcher, beside
@@ -45,7 +45,8 @@ def studio():
     flight = np.array(walk.translation, float)
     flight[20:, 2] += 0.1 * np.arange(FRAMES - 20)  # it rises like a balloon
     policy = make_policy((8,), (8,), ACTION_SIZE, 0.1)
-    trained = Trained(policy, policy.init(jax.random.PRNGKey(0), OBSERVATION_SIZE), init_normalizer(OBSERVATION_SIZE))
+    size = observation_size(len(ImitatorConfig().world.task.ahead))
+    trained = Trained(policy, policy.init(jax.random.PRNGKey(0), size), init_normalizer(size))
     sway = procedural_clip("sway", body, 30.0)
     sway = replace(sway, rotations=sway.rotations[:RESTING], translation=sway.translation[:RESTING])
     cast = make_cast([body], [[walk, replace(walk, name="balloon", translation=flight), sway]])

@@ -80,7 +80,7 @@ def test_errors_say_what_was_found(tmp_path):
     with pytest.raises(ValueError, match=r"unknown fields \['speed'\]"):
         run.RunFolder.open(tmp_path).config(Config)
     run.write_json(tmp_path / "run.json", {"schema_version": 0})
-    with pytest.raises(ValueError, match="schema_version is 0, expected 1"):
+    with pytest.raises(ValueError, match="schema_version is 0, expected 2"):
         run.RunFolder.open(tmp_path)
 
 

@@ -44,7 +44,10 @@ def update_normalizer(normalizer: Normalizer, observation: jax.Array) -> Normali
 
 
 class MLP(nn.Module):
-    """Dense SiLU layers and a linear head that starts at zero: an untrained policy plays the bare reference."""
+    """Dense layers, each normalised, with SiLU, and a linear head that starts at zero.
+
+    An untrained policy plays the bare reference.
+    """
 
     hidden: Sequence[int]
     outputs: int
@@ -52,16 +55,17 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for width in self.hidden:
-            x = nn.silu(nn.Dense(width, kernel_init=nn.initializers.orthogonal(jnp.sqrt(2.0)))(x))
+            x = nn.Dense(width, kernel_init=nn.initializers.orthogonal(jnp.sqrt(2.0)))(x)
+            x = nn.silu(nn.LayerNorm()(x))
         return nn.Dense(self.outputs, kernel_init=nn.initializers.zeros)(x)
 
 
 class Policy(NamedTuple):
-    """A Gaussian policy of fixed spread and a value function, on normalised observations."""
+    """A Gaussian policy and a value function, on normalised observations; the spread is not learnt."""
 
     actor: MLP
     critic: MLP
-    spread: float  # standard deviation of the action
+    spread: float | jax.Array  # () standard deviation of the action
 
     def init(self, key: jax.Array, observation_size: int) -> dict:
         """Parameters of both networks."""

@@ -24,12 +24,14 @@ class PPOConfig:
 
     hidden: tuple[int, ...] = (256, 256)  # of the actor
     critic_hidden: tuple[int, ...] = (128, 128)
-    spread: float = 0.1  # standard deviation of the action
+    spread: float = 0.15  # standard deviation of the action, to begin with: what is tried out has to show;
+    least_spread: float = 0.075  # less of it later, where precision counts
+    calming: float = 4e7  # samples in which the spread halves
     persistence: float = 0.5  # correlation of one step's deviation with the next: a joint's push has to last to matter
     horizon: int = 16  # control steps per environment and iteration
-    minibatch: int = 2048
-    epochs: int = 2
-    discount: float = 0.95
+    minibatch: int = 1024
+    epochs: int = 1
+    discount: float = 0.97
     trace: float = 0.9
     clip: float = 0.2
     learning_rate: float = 5e-4  # of the actor, to begin with; it follows the divergence
@@ -104,6 +106,7 @@ def iterate(
     policy: Policy, env: Environment, config: PPOConfig, learner: LearnerState
 ) -> tuple[LearnerState, dict[str, jax.Array]]:
     """Collect horizon steps with a frozen normaliser, learn from them, then let the normaliser see them. jit this."""
+    policy = policy._replace(spread=_now(config.spread, config.least_spread, config.calming, learner))
     key, for_noise, for_order = jax.random.split(learner.key, 3)
     noise = jax.random.split(for_noise, config.horizon)
     steps: dict[str, Any]
@@ -128,7 +131,7 @@ def iterate(
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
     params, optimizer, rate, learned = _learn(policy, config, learner, flat, for_order)
     normalizer = update_normalizer(learner.normalizer, steps["observation"])
-    metrics = _metrics(steps) | learned | judged | {"learning_rate": rate}
+    metrics = _metrics(steps) | learned | judged | {"learning_rate": rate, "spread": policy.spread}
     average = optax.incremental_update(params["actor"], learner.average, config.averaging)
     waiting = jnp.maximum(learner.waiting - 1, 0)
     learner = LearnerState(
@@ -189,8 +192,7 @@ def _learn(policy: Policy, config: PPOConfig, learner: LearnerState, batch: Batc
         [jax.random.permutation(k, size)[: count * per_batch] for k in jax.random.split(key, config.epochs)]
     )
     adam = _adam(config)
-    target = config.divergence * 0.5 ** (learner.normalizer.seen / config.halving)
-    target = jnp.maximum(target, config.least_divergence)
+    target = _now(config.divergence, config.least_divergence, config.halving, learner)
 
     def update(carry: tuple, rows: jax.Array) -> tuple:
         params, optimizer, rate = carry
@@ -209,6 +211,11 @@ def _learn(policy: Policy, config: PPOConfig, learner: LearnerState, batch: Batc
     measured: dict[str, jax.Array]
     (params, optimizer, rate), measured = jax.lax.scan(update, start, order.reshape(-1, per_batch))
     return params, optimizer, rate, jax.tree.map(jnp.mean, measured) | {"last_divergence": measured["divergence"][-1]}
+
+
+def _now(first: float, least: float, halving: float, learner: LearnerState) -> jax.Array:
+    """What began as first and halves in so many samples, at its least in the end."""
+    return jnp.maximum(first * 0.5 ** (learner.normalizer.seen / halving), least)
 
 
 def _loss(policy: Policy, config: PPOConfig, params: dict, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
