@@ -26,6 +26,7 @@ from envs.search import SearchConfig
 from envs.studio import Studio, make_studio
 from imdy_jax.dataset.certify import certified_ids, certify_dataset
 from imdy_jax.dataset.record import Record
+from imdy_jax.dataset.release import to_release, write_release
 from imdy_jax.dataset.report import residual_table, speed_table, summarize
 from imdy_jax.dataset.statistics import gait_table, people_table, statistics, torque_table
 from imdy_jax.dataset.store import (
@@ -34,6 +35,7 @@ from imdy_jax.dataset.store import (
     has_sequence,
     known_attributes,
     open_dataset,
+    read_records,
     sequence_ids,
     write_record,
 )
@@ -62,7 +64,8 @@ class GenerateConfig:
 
 def main(
     config: GenerateConfig = GenerateConfig(), imitator: str = "runs/default/imitator",
-    run: str = "runs/default/dataset", search: bool = False, report: bool = False, json: str | None = None,
+    run: str = "runs/default/dataset", search: bool = False, report: bool = False, release: str | None = None,
+    json: str | None = None,
 ) -> None:  # fmt: skip
     """Generate and certify a dataset.
 
@@ -72,6 +75,7 @@ def main(
       run: run folder to write; the dataset is dataset.zarr in it.
       search: look for a way through the clips that the policy loses; takes minutes per minute of motion.
       report: record nothing; tell what the dataset in the run folder holds, and draw it.
+      release: folder; write the certified sequences there, too, in the files of the published ImDy release.
       json: where to write the table, in place of the run folder.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -115,6 +119,9 @@ def main(
         checked = sum(c.duration for c in certificates)
         show(speed_table([*seconds, *np.diff(clocks)], recorded, checked, config.substeps), tables / "speed.json")
     show(summarize(dataset), json or tables / "dataset.json")
+    if release:
+        count = write_release(map(to_release, read_records(dataset, certified_ids(dataset))), release)
+        print(f"{count} certified sequences written to {release}")
     save_predictions(folder.path / "reimitation.npz", reimitate(dataset, studio))
 
 

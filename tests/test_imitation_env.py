@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from small_world import small_env, zeros
 
-from envs.observation import OBSERVATION_SIZE, observe
+from envs.observation import FORESEEN, observation_size, observe
 from envs.reference import Bodies
 from envs.reward import RewardScales, imitation_terms
 from imdy_jax import rotation
@@ -32,7 +33,7 @@ def test_a_start_is_the_reference_state(env):
     row = env.table.start[clip] + frame
     np.testing.assert_array_equal(state.physics.q, env.table.q[row])
     np.testing.assert_array_equal(state.physics.v, env.table.v[row])
-    assert observation.shape == (16, OBSERVATION_SIZE)
+    assert observation.shape == (16, observation_size(4))
     assert np.isfinite(observation).all() and float(jnp.std(observation)) > 0.1
 
 
@@ -103,10 +104,29 @@ def test_what_is_seen_does_not_depend_on_where_one_faces(env):
         return Bodies(rotation.multiply(turn, b.rotation), rotation.rotate(turn, b.position) + shift,
                       rotation.rotate(turn, b.angular), rotation.rotate(turn, b.linear))  # fmt: skip
 
-    betas = env.physics.humanoid.betas[0]
-    here, there = observe(bodies, goal, betas), observe(moved(bodies), moved(goal), betas)
-    np.testing.assert_allclose(here, there, atol=2e-5)
-    assert float(jnp.abs(here - observe(bodies, bodies, betas)).max()) > 1e-3
+    betas, later = env.physics.humanoid.betas[0], env.table.bodies.position[jnp.array([12, 20])]
+    there = rotation.rotate(turn, later) + shift
+    here, moved_on = observe(bodies, goal, betas, later), observe(moved(bodies), moved(goal), betas, there)
+    np.testing.assert_allclose(here, moved_on, atol=2e-5)
+    assert float(jnp.abs(here - observe(bodies, bodies, betas, later)).max()) > 1e-3
+
+
+def test_what_is_foreseen_is_where_the_reference_will_be(env):
+    clip, frame = (
+        jnp.zeros(16, int),
+        jnp.arange(16) + 20,
+    )  # some see beyond the end: there it holds still
+    _, observation = env.start(clip, frame, jax.random.PRNGKey(0))
+    ahead = np.array(env.config.ahead)
+    foreseen = np.asarray(observation)[:, -3 * len(FORESEEN) * len(ahead) :].reshape(16, len(ahead), len(FORESEEN), 3)
+    later = np.minimum(np.asarray(frame)[:, None] + 1 + ahead, 39)
+    assert len(ahead) == 4 and (later == 39).any()
+    q = np.asarray(env.table.q)
+    heading = Rotation.from_quat(np.asarray(rotation.heading(q[frame, 3:7])), scalar_first=True)
+    wanted = np.asarray(env.table.bodies.position)[later][:, :, FORESEEN] - q[frame, None, None, :3]
+    for i in range(16):
+        np.testing.assert_allclose(heading[i].apply(foreseen[i].reshape(-1, 3)), wanted[i].reshape(-1, 3), atol=1e-5)
+    assert small_env(2, ahead=()).observation_size == 944  # PHC's
 
 
 def test_reward_terms_are_one_on_the_reference_and_fall_with_the_error(env):

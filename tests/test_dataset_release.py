@@ -1,0 +1,129 @@
+"""The published release's files: frames, round trip, and what a stranger's file may not do."""
+
+import os
+import pickle
+
+import joblib
+import numpy as np
+import pytest
+from recorded_falls import records
+from scipy.spatial.transform import Rotation
+
+from imdy_jax import rotation
+from imdy_jax.dataset.release import (
+    from_release,
+    read_release,
+    released_rotation,
+    released_torque,
+    smpl_rotation,
+    smpl_torque,
+    to_release,
+    write_release,
+)
+
+FILES = ("pos", "rot", "torque", "grf", "weight")
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    return records()[1][0]
+
+
+@pytest.fixture
+def folder(recorded, tmp_path):
+    released = to_release(recorded)
+    assert write_release([released, released._replace(pos=released.pos + 1.0)], tmp_path) == 2
+    return tmp_path
+
+
+def test_axes_turn_into_each_other_and_torques_stay_where_they_are_in_the_world():
+    rng = np.random.default_rng(0)
+    rot = np.float32(Rotation.random(50, rng).as_quat(scalar_first=True))
+    torque = rng.normal(size=(50, 3)).astype(np.float32)
+    np.testing.assert_allclose(
+        rotation.rotate(smpl_rotation(rot), smpl_torque(torque)), rotation.rotate(rot, torque), atol=1e-5
+    )
+    np.testing.assert_allclose(released_rotation(smpl_rotation(rot)), rot, atol=1e-6)
+    np.testing.assert_array_equal(released_torque(smpl_torque(torque)), torque)
+
+
+def test_the_release_s_own_way_back_to_smpl_gives_the_recorded_pose(recorded):
+    """Global rotations times (½, ½, ½, ½), relative to the parent, are SMPL's axis-angles; by SciPy."""
+    rot = to_release(recorded).rot
+    turn = Rotation.from_quat([0.5, 0.5, 0.5, 0.5])
+    world = [Rotation.from_quat(rot[:, k], scalar_first=True) * turn for k in range(24)]
+    elbow, shoulder = 18, 16
+    found = (world[shoulder].inv() * world[elbow]).as_rotvec()
+    joints = np.asarray(recorded.q)[:-1, 3:].reshape(-1, 24, 4)
+    wanted = Rotation.from_quat(joints[:, elbow], scalar_first=True).as_rotvec()
+    assert np.abs(wanted).max() > 0.01
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_what_is_written_comes_back(folder, recorded):
+    first, second = read_release(folder)
+    assert isinstance(first.pos, np.memmap)  # a release of 150 hours is larger than memory
+    motion = from_release(first)
+    same = np.sign(np.sum((motion.q * np.asarray(recorded.q)[:-1])[:, 3:].reshape(-1, 24, 4), axis=-1))
+    assert (same > 0).mean() > 0.9
+    q = np.concatenate(
+        [motion.q[:, :3], (motion.q[:, 3:].reshape(-1, 24, 4) * same[..., None]).reshape(-1, 96)], axis=1
+    )
+    np.testing.assert_allclose(q, np.asarray(recorded.q)[:-1], atol=1e-5)
+    assert np.abs(motion.angular_momentum).max() > 0.1
+    np.testing.assert_allclose(motion.angular_momentum, recorded.angular_momentum, atol=1e-5)
+    np.testing.assert_array_equal(motion.contact_force, recorded.contact_force)
+    assert motion.mass == pytest.approx(float(recorded.subject.humanoid.total_mass))
+    np.testing.assert_allclose(second.pos, first.pos + 1.0)
+
+
+def test_the_torques_are_sums_of_pairs_at_sixty_hertz(recorded):
+    """Their mean over the two, held for the whole step, imposes the recorded angular momentum."""
+    torque = to_release(recorded).torque
+    assert not torque[:, 0].any()
+    size = np.linalg.norm(torque[:, 1:], axis=-1) / 2.0 / 30.0
+    np.testing.assert_allclose(size, np.linalg.norm(recorded.angular_momentum, axis=-1), rtol=1e-4, atol=1e-6)
+
+
+def test_joblib_itself_reads_it_and_the_weight_may_be_missing(folder):
+    assert [x.shape for x in joblib.load(folder / "rot.pkl")] == [x.rot.shape for x in read_release(folder)]
+    (folder / "weight.pkl").unlink()
+    assert next(read_release(folder)).weight is None
+
+
+class Intruder:
+    def __reduce__(self):
+        return os.system, ("touch intruded",)
+
+
+def test_a_file_cannot_run_anything(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "grf.pkl").write_bytes(pickle.dumps([Intruder()]))
+    with pytest.raises(ValueError, match=r"grf.pkl: not readable .* type (posix|nt).system, expected arrays"):
+        next(read_release(folder))
+    assert not (folder / "intruded").exists()
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda path: path.unlink(), "torque.pkl: not found"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "torque.pkl: not readable .* cut off"),
+        (lambda path: joblib.dump({}, path), "torque.pkl: holds a dict, expected a list"),
+        (lambda path: joblib.dump([], path), "files hold .*'torque': 0.* expected as many in each"),
+        (lambda path: joblib.dump([np.zeros(3), np.zeros(3)], path), r"sequence 0 of torque.pkl has shape \(3,\)"),
+    ],
+)  # fmt: skip
+def test_damage_is_named(folder, harm, message):
+    harm(folder / "torque.pkl")
+    with pytest.raises(ValueError, match=message):
+        list(read_release(folder))
+
+
+def test_a_sequence_that_is_not_finite_is_reported_and_skipped(folder):
+    grf = [np.array(x) for x in joblib.load(folder / "grf.pkl")]
+    grf[0][5, 3, 1] = np.nan
+    joblib.dump(grf, folder / "grf.pkl")
+    told = []
+    assert len(list(read_release(folder, told.append))) == 1
+    assert "sequence 0 of grf.pkl is not finite at frame 5" in str(told[0])
