@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 MOTIONS ?=
 PYTEST_ARGS ?=
+# Most of a test's time is compiling, which keeps one core busy.
+PYTEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types clean
@@ -17,7 +19,7 @@ demo: $(VENV)/.ready
 	$(VENV)/bin/python experiments/demo.py $(if $(MOTIONS),--motions "$(MOTIONS)")
 
 test: $(VENV)/.ready-test
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.ready-dev
 	$(VENV)/bin/ruff check

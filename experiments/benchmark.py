@@ -3,8 +3,9 @@
     python experiments/benchmark.py                                     # training: 1,024 humanoids, built-in motions
     python experiments/benchmark.py dynamics                            # inverse dynamics: dynamics_benchmark/
 
-Compile time is kept apart from run time; every measurement waits for its result. The bare engine steps the same
-humanoids from the same states, with nothing recorded and nothing learned.
+Compile time is kept apart from run time; every measurement waits for its result, and the rows take turns, so that a
+machine whose speed changes changes it for all of them: each figure is the median of the rounds. The bare engine steps
+the same humanoids from the same states, with nothing recorded and nothing learned.
 """
 
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from dynamics_benchmark.comparison import dynamics
 
 from envs.c_physics import CPhysics
@@ -27,15 +29,17 @@ from imdy_jax.imitation.ppo import LearnerState, init_learner, iterate
 from imdy_jax.report import Table, command, show
 from imdy_jax.run import enable_compilation_cache
 
+_REPEATS = 2  # iterations of a measurement
+
 
 def main(
-    config: ImitatorConfig = ImitatorConfig(), iterations: int = 10, json: str = "runs/benchmark/imitator.json"
+    config: ImitatorConfig = ImitatorConfig(), rounds: int = 9, json: str = "runs/benchmark/imitator.json"
 ) -> None:
     """Benchmark the imitator.
 
     Args:
       config: what would be trained; see train_imitator.py.
-      iterations: of each measurement.
+      rounds: of two iterations of each measurement.
       json: where to write the table.
     """
     enable_compilation_cache()
@@ -46,37 +50,55 @@ def main(
     train = jax.jit(lambda learner: iterate(policy, env, ppo, learner)[0])
     samples = env.num_envs * ppo.horizon
 
-    rows: list[tuple[str, float | None, float]] = []
-    compiling, _ = clock(train, learner, 1)
-    for _ in range(2):  # let the learner leave its first, easy states
-        learner = train(learner)
-    if isinstance(env.physics, CPhysics):
-        rows.append(("engine alone, C", None, bare_engine(env, learner, iterations * ppo.horizon)))
-    stepping = jax.jit(partial(step_physics, env, ppo.horizon))
-    physics_compiling, seconds = clock(stepping, learner, iterations)
-    rows.append(("engine within JAX", physics_compiling, samples / seconds))
-    _, seconds = clock(train, learner, iterations)
-    rows.append(("training", compiling, samples / seconds))
-    best = rows[0][2]
+    measured = measurements(env, ppo.horizon, train, learner)
+    seconds = np.array([[measure() for _, measure in measured.values()] for _ in range(rounds)])
+    rate = np.median(_REPEATS * samples / seconds, axis=0)
+    share = np.median(seconds[:, :1] / seconds, axis=0)
     show(
         Table(
             f"Control steps per second, {env.num_envs} humanoids, {config.world.substeps} substeps",
             ("what", "compiling s", "control steps/s", "of the first"),
-            tuple((*row, row[2] / best) for row in rows),
-            ("Training: collecting, learning and resetting, everything included.",),
+            tuple((name, first, *x) for (name, (first, _)), *x in zip(measured.items(), rate, share, strict=True)),
+            (
+                "Training: collecting, learning and resetting, everything included.",
+                f"Medians of {rounds} rounds in which the rows took turns.",
+            ),
         ),
         json,
     )
 
 
-def clock(function: Callable[[Any], Any], argument: Any, repeats: int) -> tuple[float, float]:
-    """Seconds of the first call, which compiles, and of each later one."""
+def measurements(
+    env: ImitationEnv, horizon: int, train: Callable[[LearnerState], LearnerState], learner: LearnerState
+) -> dict[str, tuple[float | None, Callable[[], float]]]:
+    """What is measured: seconds of compiling, and a function that tells the seconds of _REPEATS iterations."""
+    compiling = first_call(train, learner)
+    for _ in range(2):  # let the learner leave its first, easy states
+        learner = train(learner)
+    stepping = jax.jit(partial(step_physics, env, horizon))
+    measured: dict[str, tuple[float | None, Callable[[], float]]] = {
+        "engine within JAX": (first_call(stepping, learner), partial(clock, stepping, learner, _REPEATS)),
+        "training": (compiling, partial(clock, train, learner, _REPEATS)),
+    }
+    if isinstance(env.physics, CPhysics):
+        alone = partial(env.physics.time_engine, learner.env.physics, _REPEATS * horizon)
+        measured = {"engine alone, C": (None, alone)} | measured
+    return measured
+
+
+def first_call(function: Callable[[Any], Any], argument: Any) -> float:
+    """Seconds of the call that compiles."""
     begun = time.perf_counter()
     jax.block_until_ready(function(argument))
-    compiled = time.perf_counter()
+    return time.perf_counter() - begun
+
+
+def clock(function: Callable[[Any], Any], argument: Any, repeats: int) -> float:
+    """Seconds of so many calls."""
+    begun = time.perf_counter()
     for _ in range(repeats):
         jax.block_until_ready(function(argument))
-    return compiled - begun, (time.perf_counter() - compiled) / repeats
+    return time.perf_counter() - begun
 
 
 def step_physics(env: ImitationEnv, horizon: int, learner: LearnerState) -> Any:
@@ -88,14 +110,6 @@ def step_physics(env: ImitationEnv, horizon: int, learner: LearnerState) -> Any:
         return env.physics.step(carry, target)[0], None
 
     return jax.lax.scan(step, learner.env.physics, None, length=horizon)[0]
-
-
-def bare_engine(env: ImitationEnv, learner: LearnerState, steps: int) -> float:
-    """Control steps per second of the C engine alone, holding the pose it starts from."""
-    physics = env.physics
-    assert isinstance(physics, CPhysics)
-    seconds = physics.time_engine(learner.env.physics, steps)
-    return env.num_envs * steps / seconds
 
 
 if __name__ == "__main__":
