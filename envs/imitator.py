@@ -1,6 +1,7 @@
 """A trained imitator as a thing on disk: what it was asked to be, and the policy that came of it."""
 
-from dataclasses import dataclass, field
+import shutil
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from envs.imitation import ACTION_SIZE
@@ -12,7 +13,7 @@ from envs.ways import find_ways, make_guide
 from envs.world import Cast, WorldConfig
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.train import TrainConfig, load
-from imdy_jax.run import RunFolder
+from imdy_jax.run import Checkpoints, RunFolder, to_json, write_json
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,39 @@ def open_imitator(path: str) -> tuple[ImitatorConfig, Trained]:
     folder = RunFolder.open(path)
     config = folder.config(ImitatorConfig)
     return config, load(folder, config.train, observation_size(len(config.world.task.ahead)), ACTION_SIZE)
+
+
+def begin_with(path: str, config: ImitatorConfig) -> Trained:
+    """The policy of another run folder, to go on from; raises ValueError where it is not of this config's kind."""
+    other, trained = open_imitator(path)
+    kinds = [
+        {"train.ppo.hidden": c.train.ppo.hidden, "train.ppo.critic-hidden": c.train.ppo.critic_hidden,
+         "world.task.ahead": c.world.task.ahead}
+        for c in (other, config)
+    ]  # fmt: skip
+    for name, found in kinds[0].items():
+        if found != kinds[1][name]:
+            raise ValueError(f"{path}: config.{name} is {found} there and {kinds[1][name]} here; pass --config.{name}")
+    return trained
+
+
+def publish(path: str, to: str) -> None:
+    """Copy what it takes to act, and to go on learning, from a run folder to a new one: the newest policy, its config
+    without the people and motions, which have paths, its provenance and its table.
+
+    Raises ValueError where there is no policy, FileExistsError where there is something at the new place.
+    """
+    source, target = RunFolder.open(path), Path(to)
+    config = source.config(ImitatorConfig)
+    step = Checkpoints(source.path / "policy").latest_step()
+    if step is None:
+        raise ValueError(f"{source.path / 'policy'}: holds no policy; train one with train_imitator.py")
+    target.mkdir(parents=True)
+    write_json(target / "config.json", to_json(replace(config, people=PeopleConfig())))
+    shutil.copytree(source.path / "policy" / str(step), target / "policy" / str(step))
+    for name in ("run.json", "tables/imitator.json"):
+        (target / name).parent.mkdir(exist_ok=True)
+        shutil.copy(source.path / name, target / name)
 
 
 def lead(cast: Cast, config: ImitatorConfig, path: str) -> Cast:

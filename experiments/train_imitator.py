@@ -4,6 +4,7 @@
     python experiments/train_imitator.py --config.people.motions my_clips   # a folder of motion files
     python experiments/train_imitator.py --config.teach.minutes 15          # learn from a search to begin with
     python experiments/train_imitator.py --config.guide                     # or be guided by one all the time
+    python experiments/train_imitator.py --from-pretrained pretrained/imitator-clips   # go on from another's policy
     python experiments/train_imitator.py --resume                           # go on after an interruption
 
 The run folder then holds what experiments/generate.py needs. Every evaluation plays each clip once from its first
@@ -18,7 +19,7 @@ import jax
 import numpy as np
 
 from envs.imitation import ImitationEnv
-from envs.imitator import ImitatorConfig
+from envs.imitator import ImitatorConfig, begin_with
 from envs.people import load_cast
 from envs.tutored import TutoredEnv, make_lessons
 from envs.ways import Known, find_ways, make_guide
@@ -32,7 +33,7 @@ from imdy_jax.run import RunFolder, enable_compilation_cache, read_metrics
 
 def main(
     config: ImitatorConfig = ImitatorConfig(), run: str = "runs/default/imitator", resume: bool = False,
-    overwrite: bool = False, json: str | None = None,
+    overwrite: bool = False, from_pretrained: str | None = None, json: str | None = None,
 ) -> None:  # fmt: skip
     """Train an imitator.
 
@@ -41,11 +42,13 @@ def main(
       run: run folder.
       resume: go on with the run that is in the folder.
       overwrite: throw away the run that is in the folder.
+      from_pretrained: run folder whose policy to begin with.
       json: where to write the table, in place of the run folder.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     enable_compilation_cache()
-    check(config)
+    check(config, from_pretrained)
+    begin = begin_with(from_pretrained, config) if from_pretrained else None
     cast, rejected = load_cast(config.people)  # before there is a folder: what is wrong with them leaves none behind
     folder = RunFolder.create(run, config, config.seed, resume=resume, overwrite=overwrite)
     if overwrite:
@@ -54,7 +57,7 @@ def main(
     ways, spent = seek(cast, config, folder)
     cast = cast._replace(guide=make_guide(cast, ways)) if config.guide else cast
     judge = playing_env(cast, config.world, cast.subjects)
-    env, begin = training_env(cast, config.world, config.num_envs), None
+    env = training_env(cast, config.world, config.num_envs)
     written = folder.path / "tables" / "imitator.json"
     rows = list(read_table(written).rows) if written.exists() else []  # of the run that is resumed
 
@@ -73,7 +76,7 @@ def main(
         spent += 60 * config.teach.minutes
     on_the_clock = replace(config.train, minutes=config.train.minutes + spent / 60)
     learning = reinforcement(env, config.train.ppo, begin)
-    if spent and not rows:  # a run that is resumed has been assessed here before
+    if (spent or begin) and not rows:  # a run that is resumed has been assessed here before
         assess(spent / 60, begin or learning.trained(jax.jit(learning.init)(jax.random.PRNGKey(config.seed))), 0)
     trained = train(learning, on_the_clock, folder, config.seed, config.evaluate_at, assess, spent)
     for last in read_metrics(folder.path / "metrics.jsonl")[-1:]:  # none where train.minutes is 0
@@ -82,8 +85,15 @@ def main(
         table(rows, cast, rejected).write(json)
 
 
-def check(config: ImitatorConfig) -> None:
-    """Raises ValueError where a guide and lessons are both asked for, or lessons for several subjects."""
+def check(config: ImitatorConfig, from_pretrained: str | None) -> None:
+    """Raises ValueError where a guide, lessons and a policy to begin with are in each other's way, or lessons are for
+    several subjects.
+    """
+    if from_pretrained and config.teach.minutes:
+        raise ValueError(
+            f"--from-pretrained {from_pretrained} beside config.teach.minutes {config.teach.minutes}: lessons begin "
+            "with a policy that knows nothing; leave one out"
+        )
     if config.guide and config.teach.minutes:
         raise ValueError(
             "config.guide beside config.teach.minutes: a policy is guided by what is found or learns it; choose"

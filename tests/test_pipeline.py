@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from envs.imitator import open_imitator
+from envs.people import PeopleConfig
 from imdy_jax.body.anthropometric import anthropometric_body
 from imdy_jax.dataset.store import open_dataset, read_record, sequence_ids
 from imdy_jax.motion.procedural import procedural_clip
@@ -92,6 +95,32 @@ def test_evaluating_it_again_on_its_motions_gives_the_same_figures(line, folder)
 def test_a_damaged_file_is_reported_and_left_out(line):
     assert "torn.npz" in line["trained"]
     assert "on 2 clips of 1 subject(s), 1 left out" in line["trained"]
+
+
+def test_a_published_imitator_is_the_same_without_its_paths_and_training_goes_on_from_it(line, folder):
+    _call(folder, "publish_imitator.py", "--imitator", "imitator", "--to", "given/imitator-small")
+    config, trained = open_imitator(folder / "given" / "imitator-small")
+    assert trained.digest == open_imitator(folder / "imitator")[1].digest
+    assert config.people == PeopleConfig() and config.train.ppo.hidden == (32,)
+    assert "motions" not in (folder / "given" / "imitator-small" / "run.json").read_text()
+    begin = ("--from-pretrained", "given/imitator-small", "--run", "further")
+    _call(folder, *TRAIN, *begin, "--config.train.iterations", 1)
+    rows = json.loads((folder / "further" / "tables" / "imitator.json").read_text())["rows"]
+    before = json.loads((folder / "imitator" / "tables" / "imitator.json").read_text())["rows"][-1]
+    assert rows[0][:2] == [0.0, 0]
+    assert rows[0][2:7] == pytest.approx(before[2:7], rel=1e-3)  # it begins as good as it was
+    actors = [open_imitator(folder / name)[1].params["actor"] for name in ("imitator", "further")]
+    same = [np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, actors), strict=True)]
+    assert all(same)  # for the first iterations the critic listens
+
+
+def test_a_policy_of_another_kind_is_no_beginning(line, folder):
+    with pytest.raises(
+        AssertionError, match=r"error: imitator: config.world.task.ahead is .* there and .* here"
+    ) as told:
+        _call(folder, *TRAIN, "--run", "refused", "--from-pretrained", "imitator", "--config.world.task.ahead", 3)
+    assert "Traceback" not in str(told.value)
+    assert not (folder / "refused").exists()
 
 
 def test_a_missing_run_folder_is_one_clear_line(line, folder):

@@ -77,7 +77,7 @@ class Batch(NamedTuple):
 def init_learner(
     policy: Policy, env: Environment, config: PPOConfig, begin: Trained | None, key: jax.Array
 ) -> LearnerState:
-    """Fresh episodes, and fresh networks but for the actor and the normaliser of the policy to begin with.
+    """Fresh episodes, and fresh networks or those of a policy to begin with; its critic has to get to know it again.
 
     Raises ValueError where style is to be rewarded and env does not tell what to judge it by.
     """
@@ -94,7 +94,7 @@ def init_learner(
     normalizer = init_normalizer(env.observation_size)
     waiting = jnp.asarray(0 if begin is None else config.hearing)
     if begin is not None:
-        params, normalizer = {"actor": begin.params["actor"], "critic": params["critic"]}, begin.normalizer
+        params, normalizer = begin.params, begin.normalizer
     optimizer = _adam(config).init(params)
     style = init_style(config.style, env.style_size, jax.random.fold_in(for_params, 1)) if config.style.weight else None
     return LearnerState(
