@@ -261,8 +261,12 @@ def test_windows_at_several_rates_are_those_of_the_sequences_at_these_rates(data
         np.testing.assert_allclose(windows.dt, 1 / fps, rtol=1e-6)
         for i in range(3):
             np.testing.assert_array_equal(windows.motion[i], sequence.motion[i : i + 6])
-            np.testing.assert_allclose(windows.angular_momentum[i], sequence.angular_momentum[i + 2], rtol=1e-5, atol=1e-6)
-            np.testing.assert_allclose(windows.contact_force[i], sequence.contact_force[i + 2 : i + 4], rtol=1e-5, atol=1e-4)
+            np.testing.assert_allclose(
+                windows.angular_momentum[i], sequence.angular_momentum[i + 2], rtol=1e-5, atol=1e-6
+            )
+            np.testing.assert_allclose(
+                windows.contact_force[i], sequence.contact_force[i + 2 : i + 4], rtol=1e-5, atol=1e-4
+            )
     every_rate = [int(np.sum(batches.strides == stride)) for stride in fine.strides]
     assert min(every_rate) > 0.8 * max(every_rate)
     last = batches.times + batches.strides * 3

@@ -121,8 +121,12 @@ def start(config: FitConfig, known: dict | None = None) -> FitState:
     """State before the first step; without known statistics, ones that leave the tokens as they are."""
     key, first = jax.random.split(jax.random.PRNGKey(config.seed))
     kind = REPRESENTATIONS[config.model.representation]
-    blank = window_features(kind, jnp.zeros((2 * config.model.window + 2, *kind.shape)), 1.0)
-    fresh = Training(config.model, config.weights).init(first, blank, blank)
+
+    def begin(key: jax.Array) -> dict:
+        blank = window_features(kind, jnp.zeros((2 * config.model.window + 2, *kind.shape)), 1.0)
+        return Training(config.model, config.weights).init(key, blank, blank)
+
+    fresh = jax.jit(begin)(first)
     constants = fresh["statistics"] if known is None else jax.tree.map(jnp.asarray, known)
     optimizer = _optimizer(config).init(fresh["params"])
     return FitState(jnp.zeros((), jnp.int32), fresh["params"], constants, optimizer, key)

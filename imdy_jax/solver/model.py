@@ -137,7 +137,7 @@ class ImDyS(nn.Module):
 def init(config: ModelConfig, key: jax.Array) -> dict:
     """Fresh variables: the parameters under "params", and "statistics" that leave the tokens as they are."""
     points = REPRESENTATIONS[config.representation].points
-    return ImDyS(config).init(key, jnp.zeros((len(points), config.token_size)), jnp.ones(len(points), bool))
+    return jax.jit(ImDyS(config).init)(key, jnp.zeros((len(points), config.token_size)), jnp.ones(len(points), bool))
 
 
 def whitening(tokens: np.ndarray) -> dict[str, np.ndarray]:
