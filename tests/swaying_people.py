@@ -14,7 +14,7 @@ from toy_humanoid import toy_humanoid
 from imdy_jax import rotation
 from imdy_jax.body.markers import MARKERS
 from imdy_jax.body.person import skin_points
-from imdy_jax.dynamics.kinematics import difference, forward_kinematics, join_q
+from imdy_jax.dynamics.kinematics import difference, forward_kinematics, join_q, split_q
 from imdy_jax.dynamics.newton_euler import inverse_dynamics
 from imdy_jax.skeleton import LEFT_FOOT, RIGHT_FOOT
 from imdy_jax.solver.pack import Sequence
@@ -25,7 +25,9 @@ DT = 1.0 / FPS
 
 
 @functools.cache
-def swaying_people(clips: int = 6, takes: int = 2, steps: int = 60, seed: int = 0) -> tuple[Sequence, ...]:
+def swaying_people(
+    clips: int = 6, takes: int = 2, steps: int = 60, seed: int = 0, fps: float = FPS, representation: str = "markers"
+) -> tuple[Sequence, ...]:
     """`takes` sequences of each of `clips` motions, by people of different mass who face different ways."""
     rng = np.random.default_rng(seed)
     people = [toy_humanoid(size=size, mass=mass) for size, mass in ((0.95, 58.0), (1.05, 85.0))]
@@ -37,16 +39,17 @@ def swaying_people(clips: int = 6, takes: int = 2, steps: int = 60, seed: int = 
             with jax.enable_x64(True):
                 humanoid = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), people[take % 2])
                 yaw, place = rng.uniform(-3, 3), rng.uniform(-2, 2, 2)
-                arrays = _sway(humanoid, amplitude, frequency, phase, yaw, place, jnp.arange(steps + 1) * DT)
-            arrays = [np.asarray(x, np.float32) for x in arrays]
-            arrays[1:] = [x[:-1] for x in arrays[1:]]
+                arrays = _sway(humanoid, amplitude, frequency, phase, yaw, place, jnp.arange(steps + 1) / fps, 1 / fps)
+            motions, *dynamics = jax.tree.map(lambda x: np.asarray(x, np.float32), arrays)
+            dynamics = [x[:-1] for x in dynamics]
             mass = float(np.sum(np.asarray(humanoid.mass)))
-            sequences.append(Sequence(f"clip{clip}-{take}", f"digest{clip}", mass, *arrays))
+            who = f"clip{clip}-{take}", f"digest{clip}", f"person{take % 2}"
+            sequences.append(Sequence(*who, mass, motions[representation], *dynamics))
     return tuple(sequences)
 
 
 @jax.jit
-def _sway(humanoid, amplitude, frequency, phase, yaw, place, times):
+def _sway(humanoid, amplitude, frequency, phase, yaw, place, times, dt):
     def pose(t):
         wave = jnp.sum(amplitude * jnp.sin(2 * jnp.pi * frequency * t + phase), axis=0)
         turn = rotation.exp(jnp.array([0.0, 0.0, 1.0]) * (yaw + wave[0, 1]))
@@ -57,10 +60,12 @@ def _sway(humanoid, amplitude, frequency, phase, yaw, place, times):
     def velocity(t):
         return difference(pose(t), pose(t + 1e-6)) / 1e-6
 
-    def markers(t):
+    def motions(t):
         joints = ancestor_sum(build_tree(), humanoid.offset)
         body = forward_kinematics(humanoid, pose(t))
-        return skin_points(*_rest_markers(joints), joints, body.rotation, body.position)
+        markers = skin_points(*_rest_markers(joints), joints, body.rotation, body.position)
+        smpl = jnp.concatenate([body.position, split_q(pose(t))[1]], axis=-1)
+        return {"markers": markers, "joints": body.position, "smpl": smpl}
 
     def dynamics(t):
         q, v = pose(t), velocity(t)
@@ -76,10 +81,10 @@ def _sway(humanoid, amplitude, frequency, phase, yaw, place, times):
         return torque, wrench[:, :3], left_over
 
     def step(t):
-        torque, force, _ = jax.vmap(dynamics)(t + DT * jnp.array([0.25, 0.75]))
-        return jnp.sum(torque, axis=0) * DT / 2, jnp.mean(force, axis=0)
+        torque, force, _ = jax.vmap(dynamics)(t + dt * jnp.array([0.25, 0.75]))
+        return jnp.sum(torque, axis=0) * dt / 2, jnp.mean(force, axis=0)
 
-    return jax.vmap(markers)(times), *jax.vmap(step)(times)
+    return jax.vmap(motions)(times), *jax.vmap(step)(times)
 
 
 def _rest_markers(joints):

@@ -17,6 +17,8 @@ from imdy_jax.body.anthropometric import anthropometric_body
 from imdy_jax.dataset.store import open_dataset, read_record, sequence_ids
 from imdy_jax.motion.procedural import procedural_clip
 from imdy_jax.solver.evaluate import load_predictions
+from imdy_jax.solver.fit import FitConfig
+from imdy_jax.solver.model import ModelConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN = ("train_imitator.py", "--run", "imitator", "--config.people.motions", "motions", "--config.num-envs", 32,
@@ -175,3 +177,27 @@ def test_the_solver_is_judged_on_the_clip_it_has_not_seen(line, folder):
     ours = [rows[name] for name in ("mean of the training windows", "re-imitation", "ImDyS")]
     assert all(np.isfinite(row[:4]).all() and min(row[:4]) > 0 for row in ours)
     assert len(load_predictions(folder / "solver" / "estimates.npz")) == 1
+    activities = json.loads((folder / "solver" / "tables" / "activities.json").read_text())["rows"]
+    assert [row[0] for row in activities] in (["sway"], ["arm wave"])
+    joints = {row[0]: row[1:] for row in json.loads((folder / "solver" / "tables" / "joints.json").read_text())["rows"]}
+    assert joints["pelvis"][0] is None and joints["left_knee"][0] > 0
+    assert np.mean([row[2] for row in joints.values()]) == pytest.approx(ours[2][1], rel=1e-3)  # λ over all segments
+
+
+def test_an_ablation_is_fitted_once_and_printed_beside_the_paper_s_figures(line, folder, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    ablate_solver = pytest.importorskip("ablate_solver", reason="the scripts are not installed with the packages")
+    monkeypatch.setitem(ablate_solver.VARIANTS, "6", ablate_solver.VARIANTS["6"][::2])
+    model = ModelConfig(width=8, layers=1, heads=2, hidden=8)
+    config = ablate_solver.SolverConfig(FitConfig(model, steps=2, batch_size=8))
+    table, written = folder / "ablation" / "tables" / "table6.json", {}
+    for _ in range(2):
+        ablate_solver.main("6", config, str(folder / "dataset"), str(folder / "ablation"))
+        rows = json.loads(table.read_text())["rows"]
+        assert [row[0] for row in rows[:2]] == ["ImDyS w = 2", "ImDyS w = 3"]
+        assert rows[0][5] == rows[1][5] and rows[0][1] != rows[1][1]  # judged on the same steps
+        assert rows[2][1] == 0.1626 and "0.1626" in capsys.readouterr().out
+        files = [p for p in (folder / "ablation").rglob("*") if p.is_file() and "checkpoints" in p.parts]
+        assert {p.relative_to(folder / "ablation").parts[0] for p in files} == {"imdys", "window_3"}
+        assert written in ({}, {p: p.stat().st_mtime_ns for p in files})
+        written = {p: p.stat().st_mtime_ns for p in files}

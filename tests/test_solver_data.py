@@ -3,20 +3,24 @@
 import dataclasses
 import itertools
 import shutil
+from functools import partial
 
 import jax
 import numpy as np
 import pytest
 import recorded_falls
+from scipy.spatial.transform import Rotation
 
 from imdy_jax.dataset.certify import certify_dataset
 from imdy_jax.dataset.record import thirty_hertz_view
 from imdy_jax.dataset.store import create_dataset, open_dataset, sequence_attributes, write_record
 from imdy_jax.dataset.zarr_io import read_attributes, write_attributes
-from imdy_jax.motion.clip import is_gait
+from imdy_jax.motion.clip import family, is_gait
 from imdy_jax.motion.procedural import CLIPS
-from imdy_jax.solver.data import WindowBatches, prefetch, split_by_clip
+from imdy_jax.skeleton import PARENTS
+from imdy_jax.solver.data import WindowBatches, prefetch
 from imdy_jax.solver.pack import PackedDataset, Sequence, clip_groups, pack, pack_dataset
+from imdy_jax.solver.split import novelty, split, split_by_clip
 
 LENGTHS = (20, 7, 33, 12)
 
@@ -26,7 +30,7 @@ def numbered(index, steps):
     value = 1000 * index + np.arange(steps + 1, dtype=np.float32)
     fill = lambda rows, count: np.broadcast_to(value[:rows, None, None], (rows, count, 3))  # noqa: E731
     arrays = fill(steps + 1, 66), fill(steps, 23), fill(steps, 24)
-    return Sequence(f"s{index}", f"clip{index // 2}", 50.0 + index, *arrays)
+    return Sequence(f"s{index}", f"clip{index // 2}", f"person{index % 2}", 50.0 + index, *arrays)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +67,7 @@ def test_windows_hold_the_frames_and_steps_around_t(packed):
     batches = WindowBatches(packed, [0, 2], window=2, batch_size=5, seed=0)
     assert len(batches.times) == (20 - 4) + (33 - 4)
     windows = batches[3]
-    markers, mass = windows.markers[..., 0, 0], windows.mass
+    markers, mass = windows.motion[..., 0, 0], windows.mass
     now = markers[:, 2]
     np.testing.assert_array_equal(markers, now[:, None] + np.arange(-2, 4))
     np.testing.assert_array_equal(windows.angular_momentum[:, 0, 0], now)
@@ -73,7 +77,7 @@ def test_windows_hold_the_frames_and_steps_around_t(packed):
 
 def test_each_pass_sees_every_window_once_in_another_order(packed):
     batches = WindowBatches(packed, [0, 1, 2, 3], window=2, batch_size=7, seed=3)
-    passes = [[batches[p * batches.per_pass + i].markers[:, 2, 0, 0] for i in range(batches.per_pass)] for p in (0, 1)]
+    passes = [[batches[p * batches.per_pass + i].motion[:, 2, 0, 0] for i in range(batches.per_pass)] for p in (0, 1)]
     first, second = (np.concatenate(p) for p in passes)
     assert len(set(first)) == len(first) == len(batches.times) // 7 * 7
     assert not np.array_equal(first, second)
@@ -85,9 +89,9 @@ def test_a_batch_depends_on_the_seed_and_its_number_alone(packed):
     for _ in range(9):
         other[4]
     for n in (17, 2):
-        np.testing.assert_array_equal(one[n].markers, other[n].markers)
+        np.testing.assert_array_equal(one[n].motion, other[n].motion)
     different = WindowBatches(packed, [0, 1, 2], 2, 8, seed=6)
-    assert not np.array_equal(one[2].markers, different[2].markers)
+    assert not np.array_equal(one[2].motion, different[2].motion)
     assert one.digest == other.digest != different.digest
 
 
@@ -135,6 +139,30 @@ def test_gaits_are_on_both_sides_where_there_are_two():
     assert len(split_by_clip(["walk", "run"], 0.2, 0)[1]) == 1
 
 
+def test_people_are_held_out_as_clips_are_or_together_with_them(packed):
+    people = [s._replace(clip=f"c{i % 5}", subject=f"p{i // 5}") for i, s in enumerate(packed.sequences[:1] * 20)]
+    for seed in range(5):
+        train, test = split(people, "subject", 0.25, seed)
+        assert sorted(train + test) == list(range(20)) and len({people[i].subject for i in test}) == 1
+        assert not {people[i].subject for i in test} & {people[i].subject for i in train}
+        assert novelty(people, train, test) == ["new person"] * 5
+        train, test = split(people, "both", 0.25, seed)
+        assert sorted(train + test) == list(range(20)) and len(train) == 3 * 4
+        new = novelty(people, train, test)
+        assert (new.count("new clip"), new.count("new person"), new.count("new clip and person")) == (3, 4, 1)
+    assert set(novelty(people, *split(people, "clip", 0.2, 0))) == {"new clip"}
+    with pytest.raises(ValueError, match=r"1 subject\(s\), expected at least 2 .* from more people"):
+        split(people[:5], "subject", 0.2, 0)
+    alone = [people[0]._replace(subject="p1"), people[1]._replace(subject="p0")]
+    with pytest.raises(ValueError, match="no sequence is of a clip and of a person that are both to be fitted"):
+        split(alone, "both", 0.5, 0)
+
+
+def test_a_clip_s_family_is_what_its_name_says_without_takes_and_copies():
+    named = ("video_single_foot_jump_level2_filter_amass", "RunningMan_02", "walk_mirrored", "walk_x0.8", "35_01_poses")
+    assert [family(name) for name in named] == ["single foot jump", "runningman", "walk", "walk", "unnamed"]
+
+
 def test_what_shares_a_name_or_a_digest_is_one_clip():
     sources = [("walk", "a"), ("run", "b"), ("walk_mirrored", "a"), ("jog", "d"), ("walk", "c"), ("run_mirrored", "b"),
                ("jog_mirrored", "e"), ("jog", "e"), ("jog_mirrored", "d")]  # fmt: skip
@@ -156,6 +184,16 @@ def test_sequences_too_short_for_a_window(packed):
         WindowBatches(packed, [1], window=6, batch_size=4, seed=0)
 
 
+def poses_by_matrices(record, q):
+    """Joint positions (24, 3) and the rotation of each joint in its parent (24, 3, 3), by rotation matrices."""
+    turned = Rotation.from_quat(q[3:].reshape(24, 4), scalar_first=True).as_matrix()
+    position, world = [q[:3]], [turned[0]]
+    for k in range(1, 24):
+        position.append(position[PARENTS[k]] + world[PARENTS[k]] @ record.subject.humanoid.offset[k])
+        world.append(world[PARENTS[k]] @ turned[k])
+    return np.array(position), turned
+
+
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     """Two simulated sequences in a store, of which the first alone is certified."""
@@ -175,9 +213,71 @@ def test_a_dataset_is_packed_as_it_was_recorded_and_only_what_is_certified(datas
     assert packed.dt == pytest.approx(1 / 30)
     sequence = packed[0]
     assert sequence.clip == certified.source.name
+    assert sequence.subject == certified.subject.digest
     assert sequence.mass == pytest.approx(float(np.sum(certified.subject.humanoid.mass)))
-    for name in ("markers", "angular_momentum", "contact_force"):
+    np.testing.assert_array_equal(sequence.motion, certified.markers)
+    for name in ("angular_momentum", "contact_force"):
         np.testing.assert_array_equal(getattr(sequence, name), getattr(certified, name))
+
+
+def test_joints_and_their_rotations_are_packed_in_place_of_markers(dataset, tmp_path):
+    path, (certified, _) = dataset
+    smpl = pack_dataset(path, tmp_path / "smpl", "smpl")[0].motion
+    np.testing.assert_array_equal(pack_dataset(path, tmp_path / "joints", "joints")[0].motion, smpl[..., :3])
+    frames = certified.q[[0, 11, 30]]
+    for t, (position, turned) in zip((0, 11, 30), map(partial(poses_by_matrices, certified), frames), strict=True):
+        np.testing.assert_allclose(smpl[t, :, :3], position, atol=1e-5)
+        np.testing.assert_allclose(Rotation.from_quat(smpl[t, :, 3:], scalar_first=True).as_matrix(), turned, atol=1e-5)
+    assert smpl.shape == (31, 24, 7)
+
+
+def test_substeps_make_other_rates_exactly(dataset, tmp_path):
+    path, (certified, _) = dataset
+    h, parts = certified.provenance.timestep, recorded_falls.SUBSTEPS
+    fine = pack_dataset(path, tmp_path / "fine", "smpl", (60, 120, 40))
+    assert (fine.dt, fine.strides, fine.fps) == (pytest.approx(1 / 120), (4, 2, 1, 3), pytest.approx(30))
+    finest, whole = fine.finest(0), pack_dataset(path, tmp_path / "whole", "smpl")[0]
+    for given, kept in zip(whole[4:], fine[0][4:], strict=True):
+        np.testing.assert_allclose(kept, given, rtol=1e-4, atol=1e-5)
+    # The pose after each substep moves on by its velocity, as the simulator has it; torques are those of the substep.
+    moved = np.diff(finest.motion[:, 0, :3], axis=0).reshape(-1, parts, 3)
+    np.testing.assert_allclose(moved, h * certified.substep_v[..., :3], atol=1e-6)
+    np.testing.assert_allclose(finest.angular_momentum, h * certified.torque.reshape(-1, 23, 3), rtol=1e-5)
+    np.testing.assert_allclose(finest.contact_force, certified.wrench.reshape(-1, 24, 6)[..., :3], rtol=1e-5)
+    slow = finest.every(3)
+    assert len(slow.motion) == 41
+    np.testing.assert_array_equal(slow.motion, finest.motion[::3])
+    np.testing.assert_allclose(slow.angular_momentum[5], finest.angular_momentum[15:18].sum(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(slow.contact_force[5], finest.contact_force[15:18].mean(axis=0), rtol=1e-5)
+
+
+def test_windows_at_several_rates_are_those_of_the_sequences_at_these_rates(dataset, tmp_path):
+    fine = pack_dataset(dataset[0], tmp_path, "joints", (120, 40))
+    batches = WindowBatches(fine, [0], window=2, batch_size=4, seed=0)
+    for stride in (4, 1, 3):
+        sequence, fps = fine.finest(0).every(stride), 120 / stride
+        (first, *_) = np.flatnonzero(batches.strides == stride)
+        windows = batches.windows(first + stride * np.arange(3))  # around frames 2, 3, 4 at this rate
+        np.testing.assert_allclose(windows.dt, 1 / fps, rtol=1e-6)
+        for i in range(3):
+            np.testing.assert_array_equal(windows.motion[i], sequence.motion[i : i + 6])
+            np.testing.assert_allclose(
+                windows.angular_momentum[i], sequence.angular_momentum[i + 2], rtol=1e-5, atol=1e-6
+            )
+            np.testing.assert_allclose(
+                windows.contact_force[i], sequence.contact_force[i + 2 : i + 4], rtol=1e-5, atol=1e-4
+            )
+    every_rate = [int(np.sum(batches.strides == stride)) for stride in fine.strides]
+    assert min(every_rate) > 0.8 * max(every_rate)
+    last = batches.times + batches.strides * 3
+    assert last.max() == fine.sequences[0].steps
+
+
+def test_rates_that_the_substeps_do_not_make(dataset, tmp_path):
+    with pytest.raises(ValueError, match=r"120 substeps per second, expected a multiple of each of the rates 60, 50"):
+        pack_dataset(dataset[0], tmp_path, rates=(60, 50))
+    with pytest.raises(ValueError, match="rates: found 0, expected frames per second above zero"):
+        pack_dataset(dataset[0], tmp_path, rates=(0,))
 
 
 def test_a_dataset_without_certified_sequences(tmp_path):

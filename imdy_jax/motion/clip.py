@@ -11,6 +11,8 @@ from flax import struct
 from imdy_jax.body.person import Body
 from imdy_jax.skeleton import NUM_BODIES
 
+# Words in clips' names that tell of files, copies and takes.
+_NO_ACTIVITY = frozenset(("amass", "filter", "humanoid", "level", "mirrored", "poses", "stageii", "video", "x"))
 _GAIT = re.compile("(?<![a-z])(walk|gait|run|jog)", re.IGNORECASE)
 
 
@@ -45,6 +47,12 @@ class Clip:
 def is_gait(name: str) -> bool:
     """Whether a clip's name says that it shows walking or running."""
     return bool(_GAIT.search(name))
+
+
+def family(name: str) -> str:
+    """What a clip's name says is done, without numbers, marks of copies and the like: of repeated takes the same."""
+    words = [word for word in re.findall("[a-z]+", name.lower()) if word not in _NO_ACTIVITY]
+    return " ".join(words) or "unnamed"
 
 
 def generalized_positions(clip: Clip, body: Body) -> jax.Array:

@@ -1,8 +1,11 @@
 """What the solver sees of a motion and what it is asked for, in the heading frame of the person.
 
-A window holds frames t-w … t+w+1 of the markers. Its heading frame stands upright on the floor below the pelvis at
-frame t and faces where the pelvis faces then, so that moving a motion along the floor or turning it about the vertical
-changes nothing the network sees; heights above the floor are kept. The frame comes from the four pelvis markers alone.
+A window holds frames t-w … t+w+1. Its heading frame stands upright on the floor below the pelvis at frame t and faces
+where the pelvis faces then, so that moving a motion along the floor or turning it about the vertical changes nothing
+the network sees; heights above the floor are kept.
+
+At other rates than 30 frames per second the window is told as it would be seen at 30: with the position at t, the
+velocity before t and the *rate* at which both change. That map is linear, one to one, and the identity at 30.
 """
 
 from typing import NamedTuple
@@ -11,48 +14,73 @@ import jax
 import jax.numpy as jnp
 
 from imdy_jax import rotation
-from imdy_jax.body.markers import MARKER_NAMES
+from imdy_jax.solver.representation import Representation, floor_point, in_frame, pelvis_heading
 
-PELVIS_NAMES = ("left_asis", "right_asis", "left_psis", "right_psis")
-_LEFT_FRONT, _RIGHT_FRONT, _LEFT_BACK, _RIGHT_BACK = (MARKER_NAMES.index(name) for name in PELVIS_NAMES)
-PELVIS = (_LEFT_FRONT, _RIGHT_FRONT, _LEFT_BACK, _RIGHT_BACK)
+REFERENCE_FPS = 30.0  # of the paper
 
 
 class Features(NamedTuple):
-    """Input of the network for one window; masked markers have zero tokens."""
+    """What the network sees of one window; points that are not there have zero states. Leading axes are allowed."""
 
-    tokens: jax.Array  # (M, 12w+12) positions (m), then velocities (m/s), frame by frame, heading frame
-    mask: jax.Array  # (M,) bool, the marker is there in every frame of the window
+    states: jax.Array  # (2w+2, N, 2C) position (m) and rotation, then velocities (1/s), heading frame, as at 30 Hz
+    mask: jax.Array  # (N,) bool, the point is there in every frame of the window
     heading: jax.Array  # (4,) heading frame to world, a turn about the vertical
+    step: jax.Array  # () log₂ of the time step over 1/30 s
 
 
 class Targets(NamedTuple):
-    """What the network estimates for one window, per kg of the subject."""
+    """What the network estimates for one window, per kg of the subject. τ_am of the paper is torque · dt."""
 
-    angular_momentum: jax.Array  # (23, 3) N·m·s/kg, τ_am: sum of torque · dt over the step t → t+1, child axes
+    torque: jax.Array  # (23, 3) N·m/kg, mean over the step t → t+1, child axes
     contact_force: jax.Array  # (2, 24, 3) N/kg, λ: mean over the step t → t+1 and over t+1 → t+2, heading frame
 
 
-def window_features(markers: jax.Array, dt: float | jax.Array) -> Features:
-    """Tokens of one window.
+def window_features(kind: Representation, motion: jax.Array, dt: float | jax.Array) -> Features:
+    """Features of one window.
 
     Args:
-      markers: (2w+2, M, 3) m, world, M markers in the order of MARKER_NAMES; a missing one is NaN.
+      kind: what the points are.
+      motion: (2w+2, N, channels) world; a missing point is NaN.
       dt: s between frames.
     """
-    num_frames, num_markers, _ = markers.shape
-    mask = jnp.all(jnp.isfinite(markers), axis=(0, 2))
-    markers = jnp.where(mask[:, None], markers, 0.0)
-    now = markers[num_frames // 2 - 1]
-    heading = pelvis_heading(now, mask)
-    local = rotation.inverse_rotate(heading, markers - _floor_point(now, mask))
-    tokens = jnp.concatenate([local, finite_difference(local, dt)])
-    tokens = jnp.moveaxis(tokens, 0, 1).reshape(num_markers, 6 * num_frames)
-    return Features(jnp.where(mask[:, None], tokens, 0.0), mask, heading)
+    now = motion.shape[0] // 2 - 1
+    mask = jnp.all(jnp.isfinite(motion), axis=(0, 2))
+    motion = jnp.where(mask[:, None], motion, 0.0)
+    points = motion[now, :, :3]
+    heading = pelvis_heading(kind, points, mask)
+    local = in_frame(motion, heading, floor_point(kind, points, mask))
+    ratio = jnp.asarray(dt, local.dtype) * REFERENCE_FPS
+    velocity = finite_difference(local, dt)
+    states = [_as_at_reference(local, now, ratio), _as_at_reference(velocity, max(now - 1, 0), ratio)]
+    states = jnp.where(mask[:, None], jnp.concatenate(states, axis=-1), 0.0)
+    return Features(states, mask, heading, jnp.log2(ratio))
+
+
+def tokens(features: Features) -> jax.Array:
+    """The network's input (..., N, 2C·(2w+2) + 1): the states of each point frame by frame, and the time step."""
+    flat = _by_point(features.states)
+    step = jnp.broadcast_to(features.step[..., None, None], (*flat.shape[:-1], 1))
+    return jnp.where(features.mask[..., None], jnp.concatenate([flat, step], axis=-1), 0.0)
+
+
+def history(features: Features) -> jax.Array:
+    """What is known at frame t (..., N, C·(2w+1)): positions of t-w … t, and the velocities of the steps between."""
+    now, size = features.states.shape[-3] // 2 - 1, features.states.shape[-1] // 2
+    position, velocity = features.states[..., :size], features.states[..., size:]
+    return jnp.concatenate(
+        [_by_point(position[..., : now + 1, :, :]), _by_point(velocity[..., :now, :, :])], axis=-1
+    )  # fmt: skip
+
+
+def advance(features: Features) -> jax.Array:
+    """How the next frame departs from going on as before (..., N, C): the change of velocity at t, per 1/30 s."""
+    now, size = features.states.shape[-3] // 2 - 1, features.states.shape[-1] // 2
+    velocity = features.states[..., size:]
+    return velocity[..., now, :, :] - velocity[..., now - 1, :, :]
 
 
 def window_targets(
-    angular_momentum: jax.Array, contact_force: jax.Array, mass: jax.Array, heading: jax.Array
+    angular_momentum: jax.Array, contact_force: jax.Array, mass: jax.Array, heading: jax.Array, dt: jax.Array
 ) -> Targets:
     """Targets of one window from what was recorded.
 
@@ -61,22 +89,9 @@ def window_targets(
       contact_force: (2, 24, 3) N, mean over the step t → t+1 and over t+1 → t+2, on each segment, world.
       mass: () kg, the subject's own.
       heading: (4,) of the window.
+      dt: () s of a step.
     """
-    return Targets(angular_momentum / mass, rotation.inverse_rotate(heading, contact_force) / mass)
-
-
-def pelvis_heading(markers: jax.Array, mask: jax.Array) -> jax.Array:
-    """Turn about the vertical (4,) to where the pelvis faces, from markers (M, 3) of one frame.
-
-    With the pelvis's left axis x (right to left, mean of the front and the back pair) and forward axis f (back to
-    front, mean of both sides) it is the turn closest to the pelvis's rotation, as rotation.heading defines it: the
-    angle of x + f turned by 90°, seen from above. Three of the four markers are enough.
-    """
-    left = _mean_axis(markers, mask, (_RIGHT_FRONT, _RIGHT_BACK), (_LEFT_FRONT, _LEFT_BACK))
-    forward = _mean_axis(markers, mask, (_LEFT_BACK, _RIGHT_BACK), (_LEFT_FRONT, _RIGHT_FRONT))
-    angle = jnp.arctan2(left[1] + forward[0], left[0] - forward[1])
-    zero = jnp.zeros_like(angle)
-    return jnp.stack([jnp.cos(angle / 2), zero, zero, jnp.sin(angle / 2)])
+    return Targets(angular_momentum / (mass * dt), rotation.inverse_rotate(heading, contact_force) / mass)
 
 
 def finite_difference(positions: jax.Array, dt: float | jax.Array) -> jax.Array:
@@ -85,16 +100,12 @@ def finite_difference(positions: jax.Array, dt: float | jax.Array) -> jax.Array:
     return jnp.concatenate([velocity, velocity[-1:]])
 
 
-def _mean_axis(markers: jax.Array, mask: jax.Array, start: tuple[int, int], end: tuple[int, int]) -> jax.Array:
-    """Unit vector (3,), mean of the start → end pairs of which both markers are there."""
-    both = mask[jnp.array(start)] & mask[jnp.array(end)]
-    pairs = markers[jnp.array(end)] - markers[jnp.array(start)]
-    axis = jnp.sum(jnp.where(both[:, None], pairs, 0.0), axis=0)
-    return axis / jnp.maximum(jnp.linalg.norm(axis), 1e-6)
+def _as_at_reference(x: jax.Array, centre: int, ratio: jax.Array) -> jax.Array:
+    """Rows x (F, ...) moved apart from row `centre` as far as they would be with steps of 1/30 s."""
+    return x[centre] + (x - x[centre]) / ratio
 
 
-def _floor_point(markers: jax.Array, mask: jax.Array) -> jax.Array:
-    """Point of the floor (3,) below the middle of the pelvis markers."""
-    there = mask[jnp.array(PELVIS)][:, None]
-    middle = jnp.sum(jnp.where(there, markers[jnp.array(PELVIS)], 0.0), axis=0) / jnp.maximum(jnp.sum(there), 1)
-    return middle * jnp.array([1.0, 1.0, 0.0], markers.dtype)
+def _by_point(states: jax.Array) -> jax.Array:
+    """(..., F, N, S) → (..., N, F·S)."""
+    moved = jnp.moveaxis(states, -3, -2)
+    return moved.reshape(*moved.shape[:-2], -1)

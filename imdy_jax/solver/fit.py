@@ -7,19 +7,20 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import struct
 
 from imdy_jax.report import Progress
 from imdy_jax.run import SCHEMA_VERSION, Checkpoints, MetricLog, RunFolder, from_json, to_json, write_json
-from imdy_jax.solver import model
+from imdy_jax.solver.cycle import Training
 from imdy_jax.solver.data import WindowBatches, Windows, prefetch
 from imdy_jax.solver.evaluate import window_errors
-from imdy_jax.solver.features import PELVIS, window_features, window_targets
+from imdy_jax.solver.features import window_features
 from imdy_jax.solver.infer import Solver
-from imdy_jax.solver.loss import LossWeights, loss_terms, total_loss
-from imdy_jax.solver.model import ImDyS, ModelConfig, whitening
+from imdy_jax.solver.loss import LossWeights, total_loss
+from imdy_jax.solver.model import ModelConfig
+from imdy_jax.solver.objective import batch_loss, statistics
+from imdy_jax.solver.representation import REPRESENTATIONS
 
 CPU_MICROBATCH = 32  # windows that fit a core's cache: larger passes through the network run slower
 
@@ -28,17 +29,19 @@ CPU_MICROBATCH = 32  # windows that fit a core's cache: larger passes through th
 class FitConfig:
     """How the solver is fitted; the defaults are for minutes on two CPU cores.
 
-    The paper: batches of 2,400 windows, a constant learning rate of 1e-3, 140 passes over 27,501 sequences.
+    The paper: batches of 2,400 windows, a constant learning rate of 1e-3, 140 passes over 27,501 sequences, and
+    weights as LossWeights() has them. L_FD and L_cls are off here, as they make a step XXX times as long, L_cls alone
+    by a second pass of the encoder: the time goes further in more steps. `ablate_solver.py` fits with all.
     """
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
-    weights: LossWeights = dataclasses.field(default_factory=LossWeights)
+    weights: LossWeights = LossWeights(forward=0.0, plausible=0.0)
     steps: int = 2000  # batches in all
     batch_size: int = 64  # windows
     learning_rate: float = 3e-3  # of AdamW at the start; it falls to zero along a half cosine unless `constant`
     constant: bool = False  # hold the learning rate, as the paper does
     weight_decay: float = 0.01  # of AdamW
-    hidden_markers: float = 0.0  # share of the markers that a training window hides at random
+    hidden_markers: float = 0.0  # share of the markers (or joints) that a training window hides at random
     checkpoint_every: int = 200  # steps
     log_every: int = 20  # steps
     seed: int = 0  # of the first parameters, the split, the shuffling and the hidden markers
@@ -56,8 +59,8 @@ class FitState:
 
     @property
     def variables(self) -> dict:
-        """What the network is applied with."""
-        return {"params": self.params, "statistics": self.statistics}
+        """What ImDyS is applied with; what is beside it in training is left out."""
+        return {"params": self.params["inverse"], "statistics": self.statistics["inverse"]}
 
 
 def fit(config: FitConfig, batches: WindowBatches, held_out: WindowBatches, run: RunFolder) -> Solver:
@@ -67,27 +70,28 @@ def fit(config: FitConfig, batches: WindowBatches, held_out: WindowBatches, run:
     the loss and its terms, and with each checkpoint the errors on one batch of held-out windows.
 
     Raises:
-      ValueError: the checkpoint was made with other windows.
+      ValueError: the checkpoint was made with other windows, or the windows are of another representation.
       FloatingPointError: the loss is no longer finite.
     """
-    dt = batches.data.dt
     checkpoints = Checkpoints(run.path / "checkpoints")
-    state = start(config, whitening(training_tokens(batches)))
+    _check_config(config, batches)
+    state = start(config, statistics(config.model, config.weights, batches))
     if checkpoints.latest_step() is not None:
         state, metadata = checkpoints.restore(state)
         _check_same_data(metadata["data"], batches.digest, checkpoints.folder)
     metadata = {"schema_version": SCHEMA_VERSION, "config": to_json(config), "data": batches.digest}
-    write_json(run.path / "solver.json", {"fps": 1.0 / dt, "config": to_json(config)})
+    rates = [1.0 / (batches.data.dt * stride) for stride in batches.data.strides]
+    write_json(run.path / "solver.json", {"rates": (min(rates), max(rates)), "config": to_json(config)})
     done = int(state.step)
     log = MetricLog(run.path / "metrics.jsonl", resume_step=done)
     judged = jax.device_put(held_out[0])
     with Progress(config.steps, "fitting the solver", "batch", initial=done) as progress:
         for windows in prefetch(batches, range(done, config.steps)):
-            state, row = fit_step(config, dt, state, windows)
+            state, row = fit_step(config, state, windows)
             done += 1
             keep = done % config.checkpoint_every == 0 or done == config.steps
             if keep:
-                row |= window_errors(state.variables, config.model, judged, dt)
+                row |= window_errors(state.variables, config.model, judged)
             if keep or done % config.log_every == 0:
                 row = {name: float(value) for name, value in row.items()}
                 run.check_finite(row, done)
@@ -97,7 +101,7 @@ def fit(config: FitConfig, batches: WindowBatches, held_out: WindowBatches, run:
                 checkpoints.save(done, state, metadata)
     log.close()
     checkpoints.close()
-    return Solver(state.variables, config.model, 1.0 / dt)
+    return Solver(state.variables, config.model, (min(rates), max(rates)))
 
 
 def load_solver(run: RunFolder) -> Solver:
@@ -106,30 +110,30 @@ def load_solver(run: RunFolder) -> Solver:
     if not path.exists():
         raise ValueError(f"{path}: not found, expected a run folder of fit_solver.py; fit a solver first")
     kept = json.loads(path.read_text())
+    if "rates" not in kept:
+        raise ValueError(f"{path}: rates is missing, an earlier version has written this; fit the solver again")
     config = from_json(FitConfig, kept["config"], path)
     state, _ = Checkpoints(run.path / "checkpoints").restore(start(config))
-    return Solver(state.variables, config.model, kept["fps"])
+    return Solver(state.variables, config.model, tuple(kept["rates"]))
 
 
-def start(config: FitConfig, statistics: dict | None = None) -> FitState:
-    """State before the first step; without statistics, one of the right shapes."""
+def start(config: FitConfig, known: dict | None = None) -> FitState:
+    """State before the first step; without known statistics, ones that leave the tokens as they are."""
     key, first = jax.random.split(jax.random.PRNGKey(config.seed))
-    fresh = model.init(config.model, first)
-    statistics = fresh["statistics"] if statistics is None else jax.tree.map(jnp.asarray, statistics)
-    return FitState(
-        jnp.zeros((), jnp.int32), fresh["params"], statistics, _optimizer(config).init(fresh["params"]), key
-    )
+    kind = REPRESENTATIONS[config.model.representation]
+
+    def begin(key: jax.Array) -> dict:
+        blank = window_features(kind, jnp.zeros((2 * config.model.window + 2, *kind.shape)), 1.0)
+        return Training(config.model, config.weights).init(key, blank, blank)
+
+    fresh = jax.jit(begin)(first)
+    constants = fresh["statistics"] if known is None else jax.tree.map(jnp.asarray, known)
+    optimizer = _optimizer(config).init(fresh["params"])
+    return FitState(jnp.zeros((), jnp.int32), fresh["params"], constants, optimizer, key)
 
 
-def training_tokens(batches: WindowBatches, count: int = 512) -> np.ndarray:
-    """Tokens (N, 12w+12) of markers that are there, in about `count` windows spread evenly over the training set."""
-    chosen = np.unique(np.linspace(0, len(batches.times) - 1, count).astype(int))
-    features = jax.jit(jax.vmap(partial(window_features, dt=batches.data.dt)))(batches.windows(chosen).markers)
-    return np.asarray(features.tokens)[np.asarray(features.mask)]
-
-
-@partial(jax.jit, static_argnames=("config", "dt"), donate_argnames="state")
-def fit_step(config: FitConfig, dt: float, state: FitState, windows: Windows) -> tuple[FitState, dict[str, jax.Array]]:
+@partial(jax.jit, static_argnames="config", donate_argnames="state")
+def fit_step(config: FitConfig, state: FitState, windows: Windows) -> tuple[FitState, dict[str, jax.Array]]:
     """One update from a batch of windows: the next state, and the loss, its terms and the gradient's norm.
 
     The gradient is the mean over microbatches: on a CPU they are small, elsewhere the whole batch is one.
@@ -138,7 +142,8 @@ def fit_step(config: FitConfig, dt: float, state: FitState, windows: Windows) ->
     size = CPU_MICROBATCH if jax.default_backend() == "cpu" and count % CPU_MICROBATCH == 0 else count
     keys = jax.random.split(jax.random.fold_in(state.key, state.step), count)
     parts = jax.tree.map(lambda x: x.reshape(count // size, size, *x.shape[1:]), (windows, keys))
-    differentiate = jax.grad(partial(_batch_loss, config, dt, state.statistics), has_aux=True)
+    asked = (config.model, config.weights, config.hidden_markers)
+    differentiate = jax.grad(partial(batch_loss, *asked, state.statistics), has_aux=True)
     gradients = jax.lax.map(lambda part: differentiate(state.params, *part), parts)
     gradient, terms = jax.tree.map(lambda x: jnp.mean(x, axis=0), gradients)
     updates, optimizer = _optimizer(config).update(gradient, state.optimizer, state.params)
@@ -147,29 +152,23 @@ def fit_step(config: FitConfig, dt: float, state: FitState, windows: Windows) ->
     return dataclasses.replace(state, step=state.step + 1, params=params, optimizer=optimizer), metrics
 
 
-def _batch_loss(
-    config: FitConfig, dt: float, statistics: dict, params: dict, windows: Windows, keys: jax.Array
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Mean loss over windows (B, ...), and its terms."""
-    hide = jax.vmap(partial(_hide_markers, config.hidden_markers))
-    features = jax.vmap(partial(window_features, dt=dt))(hide(windows.markers, keys))
-    targets = jax.vmap(window_targets)(windows.angular_momentum, windows.contact_force, windows.mass, features.heading)
-    variables = {"params": params, "statistics": statistics}
-    prediction = ImDyS(config.model).apply(variables, features.tokens, features.mask)
-    terms = jax.tree.map(jnp.mean, jax.vmap(loss_terms)(prediction, targets))
-    return total_loss(terms, config.weights), terms
-
-
-def _hide_markers(share: float, markers: jax.Array, key: jax.Array) -> jax.Array:
-    """Markers (F, M, 3) with some of them missing; those that fix the heading stay."""
-    hidden = jax.random.bernoulli(key, share, markers.shape[1:2])
-    return jnp.where(hidden.at[jnp.array(PELVIS)].set(False)[:, None], jnp.nan, markers)
-
-
 def _optimizer(config: FitConfig) -> optax.GradientTransformation:
     rate = config.learning_rate
     schedule = rate if config.constant else optax.cosine_decay_schedule(rate, config.steps)
     return optax.adamw(schedule, weight_decay=config.weight_decay)
+
+
+def _check_config(config: FitConfig, batches: WindowBatches) -> None:
+    if config.model.representation != batches.data.representation:
+        raise ValueError(
+            f"{batches.data.folder}: motions as {batches.data.representation}, expected {config.model.representation} "
+            "as model.representation says; pack them so"
+        )
+    if config.weights.forward and not config.model.window:
+        raise ValueError(
+            "model.window is 0, expected 1 or more where weights.forward is not 0: forward dynamics has to know a "
+            "velocity"
+        )
 
 
 def _check_same_data(found: str, expected: str, folder: Path) -> None:

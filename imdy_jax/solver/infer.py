@@ -1,16 +1,17 @@
-"""Estimating the torques and contact forces of any motion, from its markers alone."""
+"""Estimating the torques and contact forces of any motion, from its kinematics alone."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from flax import struct
 
 from imdy_jax import rotation
-from imdy_jax.body.markers import MARKER_NAMES
-from imdy_jax.solver.features import PELVIS, window_features
+from imdy_jax.solver.features import tokens, window_features
 from imdy_jax.solver.model import ImDyS, ModelConfig
+from imdy_jax.solver.representation import REPRESENTATIONS, Representation, reflected
 
 _BLOCK = 64  # windows per call: every length of motion runs the same program
 
@@ -21,7 +22,12 @@ class Solver:
 
     variables: dict  # parameters and token statistics of the network
     config: ModelConfig = struct.field(pytree_node=False)
-    fps: float = struct.field(pytree_node=False)  # frames per second of the motions it was fitted to
+    rates: tuple[float, float] = struct.field(pytree_node=False)  # fps, lowest and highest that it was fitted to
+
+    @property
+    def representation(self) -> Representation:
+        """Of the motions that it takes."""
+        return REPRESENTATIONS[self.config.representation]
 
 
 @struct.dataclass
@@ -41,81 +47,95 @@ class Estimate:
 class WindowEstimate(NamedTuple):
     """Estimate of one window, per kg of the subject."""
 
-    angular_momentum: jax.Array  # (23, 3) N·m·s/kg, child axes
+    torque: jax.Array  # (23, 3) N·m/kg, mean over the step t → t+1, child axes
     contact_force: jax.Array  # (24, 3) N/kg over the step t → t+1, world axes
 
 
-def estimate(solver: Solver, markers: np.ndarray, fps: float, mass: float) -> Estimate:
+def estimate(solver: Solver, motion: np.ndarray, fps: float, mass: float) -> Estimate:
     """Torques and contact forces of a motion.
 
     The first and last w steps lack context on one side; there the motion is continued by turning it about its first
     and its last frame (an odd extension), as zero-lag filters do.
 
     Args:
-      markers: (T+1, 66, 3) m, world, in the order of body.markers.MARKER_NAMES; a missing marker is NaN. At least
-        three of the four pelvis markers are needed in every frame.
-      fps: frames per second; the solver's own rate.
+      motion: (T+1, points, channels), world, of the solver's representation: (T+1, 66, 3) m of markers in the order
+        of body.markers.MARKER_NAMES, (T+1, 24, 3) of joints, or (T+1, 24, 7) of joints and their rotations (see
+        representation.py). A missing point is NaN; of the four pelvis markers at least three are needed in every
+        frame, of the joints both hips and spine1.
+      fps: frames per second, any within the solver's rates.
       mass: kg, the subject's.
 
     Raises:
-      ValueError: wrong shape, rate or mass, too few frames, or a frame without enough pelvis markers.
+      ValueError: wrong shape, rate or mass, too few frames, or a frame without the points that tell the heading.
     """
-    markers = np.asarray(markers)
-    _check(solver, markers, fps, mass)
+    windows = windows_of(solver, motion, fps, mass)
+    solved = in_blocks(lambda block: _solve(solver, block, 1.0 / fps), windows)
+    return Estimate(solved.torque * (mass / fps), solved.contact_force * mass, fps)
+
+
+def estimate_windows(variables: dict, config: ModelConfig, motion: jax.Array, dt: jax.Array) -> WindowEstimate:
+    """Estimates of B windows: motion (B, 2w+2, points, channels), world, with dt (B,) s between frames."""
+    features = jax.vmap(partial(window_features, REPRESENTATIONS[config.representation]))(motion, dt)
+    prediction = ImDyS(config).apply(variables, tokens(features), features.mask)
+    force = rotation.rotate(features.heading[:, None], prediction.contact_force[:, 0])
+    return WindowEstimate(prediction.torque, force)
+
+
+def windows_of(solver: Solver, motion: np.ndarray, fps: float, mass: float) -> np.ndarray:
+    """The window (T, 2w+2, points, channels) of each step of a motion; arguments and errors are those of `estimate`."""
+    motion = np.asarray(motion)
+    _check(solver, motion, fps, mass)
     window = solver.config.window
-    before = 2 * markers[:1] - markers[window:0:-1]
-    after = 2 * markers[-1:] - markers[-2 : -window - 2 : -1]
-    extended = np.concatenate([before, markers, after]).astype(np.float32)
+    before, after = reflected(motion[window:0:-1], motion[:1]), reflected(motion[-2 : -window - 2 : -1], motion[-1:])
+    extended = np.concatenate([before, motion, after]).astype(np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(extended, 2 * window + 2, axis=0)
     windows = np.moveaxis(windows, -1, 1)
-    _check_heading(windows)
-    parts = [_solve_block(solver, windows[i : i + _BLOCK]) for i in range(0, len(windows), _BLOCK)]
-    momentum, force = (np.concatenate(part) * mass for part in zip(*parts, strict=True))
-    return Estimate(momentum, force, fps)
+    _check_anchors(solver, windows)
+    return windows
 
 
-def estimate_windows(variables: dict, config: ModelConfig, markers: jax.Array, dt: float) -> WindowEstimate:
-    """Estimates of B windows: markers (B, 2w+2, 66, 3) m, world."""
-    features = jax.vmap(partial(window_features, dt=dt))(markers)
-    prediction = ImDyS(config).apply(variables, features.tokens, features.mask)
-    force = rotation.rotate(features.heading[:, None], prediction.contact_force[:, 0])
-    return WindowEstimate(prediction.angular_momentum, force)
+def in_blocks(function: Callable[[np.ndarray], Any], windows: np.ndarray) -> Any:
+    """function of blocks of windows of one size, and its results, a tree of (B, ...), end to end."""
+    parts = []
+    for start in range(0, len(windows), _BLOCK):
+        block = windows[start : start + _BLOCK]
+        padded = np.concatenate([block, np.repeat(block[-1:], _BLOCK - len(block), axis=0)])
+        parts.append(jax.tree.map(lambda x, n=len(block): np.asarray(x)[:n], function(padded)))
+    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
 @jax.jit
-def _solve(solver: Solver, markers: jax.Array) -> WindowEstimate:
-    return estimate_windows(solver.variables, solver.config, markers, 1.0 / solver.fps)
+def _solve(solver: Solver, motion: jax.Array, dt: jax.Array) -> WindowEstimate:
+    return estimate_windows(solver.variables, solver.config, motion, jax.numpy.full(len(motion), dt))
 
 
-def _solve_block(solver: Solver, markers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    count = len(markers)
-    padded = np.concatenate([markers, np.repeat(markers[-1:], _BLOCK - count, axis=0)])
-    solved = _solve(solver, padded)
-    return np.asarray(solved.angular_momentum)[:count], np.asarray(solved.contact_force)[:count]
-
-
-def _check(solver: Solver, markers: np.ndarray, fps: float, mass: float) -> None:
-    shape = (len(MARKER_NAMES), 3)
-    if markers.ndim != 3 or markers.shape[1:] != shape:
+def _check(solver: Solver, motion: np.ndarray, fps: float, mass: float) -> None:
+    name, shape = solver.config.representation, solver.representation.shape
+    if motion.ndim != 3 or motion.shape[1:] != shape:
+        order = "MARKER_NAMES" if name == "markers" else "JOINT_NAMES"
+        raise ValueError(f"{name}: shape {motion.shape}, expected (frames, {shape[0]}, {shape[1]}) in order {order}")
+    if len(motion) < solver.config.window + 2:
+        raise ValueError(f"{name}: {len(motion)} frames, expected at least {solver.config.window + 2}; give more of it")
+    low, high = solver.rates
+    if not low * (1 - 1e-3) <= fps <= high * (1 + 1e-3):
+        span = f"{low:g}" if low == high else f"{low:g} to {high:g}"
         raise ValueError(
-            f"markers: shape {markers.shape}, expected (frames, {shape[0]}, 3) in the order of MARKER_NAMES"
+            f"fps: {fps:g}, expected the solver's {span}; resample the motion, or fit a solver to that rate too "
+            "(fit_solver.py --config.rates)"
         )
-    if len(markers) < solver.config.window + 2:
-        raise ValueError(
-            f"markers: {len(markers)} frames, expected at least {solver.config.window + 2}; give more of it"
-        )
-    if abs(fps - solver.fps) > 1e-3 * solver.fps:
-        raise ValueError(f"fps: {fps:g}, expected the solver's {solver.fps:g}; resample the motion first")
     if not mass > 0:
         raise ValueError(f"mass: {mass} kg, expected the subject's own mass, above zero")
 
 
-def _check_heading(windows: np.ndarray) -> None:
-    there = np.isfinite(windows[:, :, PELVIS]).all(axis=(1, 3))
-    lacking = np.flatnonzero(there.sum(axis=1) < 3)
+def _check_anchors(solver: Solver, windows: np.ndarray) -> None:
+    kind = solver.representation
+    there = np.isfinite(windows[:, :, kind.anchors]).all(axis=(1, 3))
+    needed = len(kind.anchors) - kind.spare
+    lacking = np.flatnonzero(there.sum(axis=1) < needed)
     if len(lacking):
-        missing = [MARKER_NAMES[PELVIS[i]] for i in np.flatnonzero(~there[lacking[0]])]
+        names = [kind.points[k] for k in kind.anchors]
+        missing = [names[i] for i in np.flatnonzero(~there[lacking[0]])]
         raise ValueError(
-            f"markers: {', '.join(missing)} missing near frame {lacking[0]} ({len(lacking)} steps concerned), expected "
-            "three of the four pelvis markers in every frame; fill the gaps first"
+            f"{solver.config.representation}: {', '.join(missing)} missing near frame {lacking[0]} ({len(lacking)} "
+            f"steps concerned), expected {needed} of {', '.join(names)} in every frame; fill the gaps first"
         )

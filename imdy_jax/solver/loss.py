@@ -4,30 +4,48 @@ A further term is one more function here, one more field of LossWeights, one mor
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from imdy_jax.solver.features import Targets
-from imdy_jax.solver.model import FORCE_UNIT, MOMENTUM_UNIT, Prediction
+from imdy_jax.solver.features import REFERENCE_FPS, Features, Targets, advance
+from imdy_jax.solver.model import UNIT, Prediction
 
 # A vector shorter than this has no direction to learn: a segment without contact, a joint at rest. For a person of
-# 70 kg that is 0.2 N of contact force, and 0.2 N·m of torque over 1/30 s.
-MIN_MOMENTUM = 1e-4  # N·m·s/kg
-MIN_FORCE = 3e-3  # N/kg
+# 70 kg that is 0.2 N of contact force, and 0.2 N·m of torque.
+SHORTEST = 3e-3  # N/kg, N·m/kg
 
 
 @dataclasses.dataclass(frozen=True)
 class LossWeights:
-    """Weight of each term by name; the defaults are the paper's α₁ and α₂."""
+    """Weight of each term by name; the defaults are the paper's. What has no weight is not computed."""
 
     magnitude: float = 0.01  # L_mag, α₁
     direction: float = 1.0  # L_cos, α₂
+    forward: float = 0.01  # L_FD, α₃
+    plausible: float = 1.0  # L_cls, α₄
 
 
-def loss_terms(prediction: Prediction, targets: Targets) -> dict[str, jax.Array]:
+class Outputs(NamedTuple):
+    """All that the losses are made of; None where nothing asks for it (cycle.py makes it)."""
+
+    prediction: Prediction
+    advance: jax.Array | None  # (..., N, C) by forward dynamics, as features.advance has it from the motion
+    logits: tuple[jax.Array, jax.Array] | None  # (...) of the windows as recorded, and of the spoiled ones
+
+
+def loss_terms(outputs: Outputs, features: Features, targets: Targets) -> dict[str, jax.Array]:
     """The unweighted terms () by name."""
-    return {"magnitude": magnitude_loss(prediction, targets), "direction": direction_loss(prediction, targets)}
+    terms = {
+        "magnitude": magnitude_loss(outputs.prediction, targets),
+        "direction": direction_loss(outputs.prediction, targets),
+    }
+    if outputs.advance is not None:
+        terms["forward"] = forward_loss(outputs.advance, features)
+    if outputs.logits is not None:
+        terms["plausible"] = plausible_loss(*outputs.logits)
+    return terms
 
 
 def total_loss(terms: dict[str, jax.Array], weights: LossWeights) -> jax.Array:
@@ -38,25 +56,41 @@ def total_loss(terms: dict[str, jax.Array], weights: LossWeights) -> jax.Array:
 def magnitude_loss(prediction: Prediction, targets: Targets) -> jax.Array:
     """L_mag: mean absolute error of the magnitudes, of the torques in N·m and of the forces in N.
 
-    Both for the reference body and 1/30 s, whatever the subject's mass: the paper gives no unit, but chooses its
-    weights so that the terms are of one size, and with α₁ = 0.01 they are in these units.
+    Both for the reference body, whatever the subject's mass: the paper gives no unit, but chooses its weights so that
+    the terms are of one size, and with α₁ = 0.01 they are in these units.
     """
-    momentum = jnp.abs(prediction.momentum_magnitude - jnp.linalg.norm(targets.angular_momentum, axis=-1))
+    torque = jnp.abs(prediction.torque_magnitude - jnp.linalg.norm(targets.torque, axis=-1))
     force = jnp.abs(prediction.force_magnitude - jnp.linalg.norm(targets.contact_force, axis=-1))
-    return 100.0 * (jnp.mean(momentum) / MOMENTUM_UNIT + jnp.mean(force) / FORCE_UNIT)
+    return 100.0 * (jnp.mean(torque) + jnp.mean(force)) / UNIT
 
 
 def direction_loss(prediction: Prediction, targets: Targets) -> jax.Array:
     """L_cos: one less the cosine between the vectors in space, mean over those that have a direction."""
-    momentum = _cosine_distance(prediction.momentum_direction, targets.angular_momentum, MIN_MOMENTUM)
-    force = _cosine_distance(prediction.force_direction, targets.contact_force, MIN_FORCE)
-    return momentum + force
+    torque = _cosine_distance(prediction.torque_direction, targets.torque)
+    force = _cosine_distance(prediction.force_direction, targets.contact_force)
+    return torque + force
 
 
-def _cosine_distance(direction: jax.Array, target: jax.Array, shortest: float) -> jax.Array:
-    """Mean of 1 − cos over the vectors (..., 3) of a target longer than `shortest`; zero where there is none."""
+def forward_loss(told: jax.Array, features: Features) -> jax.Array:
+    """L_FD: mean absolute error of the next frame's coordinates (equation 5), mm at 30 frames per second.
+
+    At other rates the error counts as it would after 1/30 s, so that the same error of force weighs the same. An entry
+    of a rotation matrix counts as a metre. As for L_mag the paper gives no unit; α₃ = 0.01 asks for these.
+    """
+    there = features.mask[:, None]
+    error = jnp.where(there, jnp.abs(told - advance(features)), 0.0)
+    return 1000.0 / REFERENCE_FPS * jnp.sum(error) / jnp.maximum(jnp.sum(there) * error.shape[-1], 1)
+
+
+def plausible_loss(recorded: jax.Array, spoiled: jax.Array) -> jax.Array:
+    """L_cls: binary cross-entropy of the judge's logits () of one recorded and one spoiled window."""
+    return 0.5 * (jax.nn.softplus(-recorded) + jax.nn.softplus(spoiled))
+
+
+def _cosine_distance(direction: jax.Array, target: jax.Array) -> jax.Array:
+    """Mean of 1 − cos over the vectors (..., 3) of a target longer than SHORTEST; zero where there is none."""
     length = jnp.linalg.norm(target, axis=-1)
-    defined = length > shortest
+    defined = length > SHORTEST
     norm = jnp.sqrt(jnp.maximum(jnp.sum(direction * direction, axis=-1), 1e-12))
     cosine = jnp.sum(direction * target, axis=-1) / (norm * jnp.where(defined, length, 1.0))
     return jnp.sum(jnp.where(defined, 1.0 - cosine, 0.0)) / jnp.maximum(jnp.sum(defined), 1)

@@ -1,4 +1,4 @@
-"""ImDyS (Liu et al., ICLR 2025, section 4.2): a transformer encoder over marker tokens with linear heads."""
+"""ImDyS (Liu et al., ICLR 2025, section 4.2): a transformer encoder over point tokens with linear heads."""
 
 import dataclasses
 from typing import NamedTuple
@@ -10,42 +10,60 @@ from flax import linen as nn
 
 from imdy_jax.humanoid import REFERENCE_MASS
 from imdy_jax.skeleton import NUM_BODIES, NUM_JOINTS
+from imdy_jax.solver.representation import REPRESENTATIONS, Name
 
 PUBLISHED_PARAMETERS = 174_860  # of the released network, on the inverse path
 SMALLEST_SPREAD = 0.1  # m, m/s: differences between tokens that are not enlarged further
-# What one unit of a magnitude head stands for: 100 N, or 100 N·m over 1/30 s, on the reference body.
-FORCE_UNIT = 100.0 / REFERENCE_MASS  # N/kg
-MOMENTUM_UNIT = FORCE_UNIT / 30.0  # N·m·s/kg
+UNIT = 100.0 / REFERENCE_MASS  # N/kg, N·m/kg: one unit of a magnitude head is 100 N or 100 N·m on the reference body
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Size of the network; the defaults are the paper's."""
 
+    representation: Name = "markers"  # of the motion: surface markers, joints, or joints with their rotations
     window: int = 2  # w: frames of context before t and after t+1
     width: int = 64  # d, of a token inside the encoder
     layers: int = 3  # of the encoder
     heads: int = 4  # of each attention
     hidden: int = 128  # of the feed-forward block
 
+    @property
+    def token_size(self) -> int:
+        """Numbers in a token: the states of a point in every frame, and the time step; 12w + 13 of a marker."""
+        return 4 * REPRESENTATIONS[self.representation].coordinates * (self.window + 1) + 1
+
 
 class Prediction(NamedTuple):
     """Magnitudes and directions of the network, per kg; a direction's length means nothing."""
 
-    momentum_magnitude: jax.Array  # (..., 23) N·m·s/kg
-    momentum_direction: jax.Array  # (..., 23, 3) child axes
+    torque_magnitude: jax.Array  # (..., 23) N·m/kg, mean over the step
+    torque_direction: jax.Array  # (..., 23, 3) child axes
     force_magnitude: jax.Array  # (..., 2, 24) N/kg
     force_direction: jax.Array  # (..., 2, 24, 3) heading frame
 
     @property
-    def angular_momentum(self) -> jax.Array:
-        """τ_am (..., 23, 3), N·m·s/kg."""
-        return _compose(self.momentum_magnitude, self.momentum_direction)
+    def torque(self) -> jax.Array:
+        """Mean torque over the step (..., 23, 3), N·m/kg; times dt it is τ_am."""
+        return _compose(self.torque_magnitude, self.torque_direction)
 
     @property
     def contact_force(self) -> jax.Array:
         """λ (..., 2, 24, 3), N/kg."""
         return _compose(self.force_magnitude, self.force_direction)
+
+
+class Embedding(nn.Module):
+    """Linear embedding of tokens (..., N, F) that are there (..., N), whitened before by constant statistics."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, tokens: jax.Array, mask: jax.Array) -> jax.Array:
+        mean = self.variable("statistics", "mean", jnp.zeros, tokens.shape[-1])
+        scale = self.variable("statistics", "scale", jnp.eye, tokens.shape[-1])
+        whitened = jnp.matmul(tokens - mean.value, scale.value)
+        return nn.Dense(self.width)(jnp.where(mask[..., None], whitened, 0.0))
 
 
 class Attention(nn.Module):
@@ -82,45 +100,44 @@ class EncoderLayer(nn.Module):
 
 
 class ImDyS(nn.Module):
-    """Marker tokens → torques and contact forces. No positional code: the order of the markers does not matter."""
+    """Tokens of points → torques and contact forces. No positional code: the order of the points does not matter."""
 
     config: ModelConfig = ModelConfig()
 
     def setup(self) -> None:
-        size = 12 * self.config.window + 12
-        self.token_mean = self.variable("statistics", "mean", jnp.zeros, size)
-        self.token_scale = self.variable("statistics", "scale", jnp.eye, size)
-        self.embed = nn.Dense(self.config.width)
+        self.embed = Embedding(self.config.width)
         self.encoder = [EncoderLayer(self.config) for _ in range(self.config.layers)]
-        self.momentum_magnitude = nn.Dense(NUM_JOINTS)
-        self.momentum_direction = nn.Dense(NUM_JOINTS * 3)
+        self.torque_magnitude = nn.Dense(NUM_JOINTS)
+        self.torque_direction = nn.Dense(NUM_JOINTS * 3)
         self.force_magnitude = nn.Dense(2 * NUM_BODIES)
         self.force_direction = nn.Dense(2 * NUM_BODIES * 3)
 
     def encode(self, tokens: jax.Array, mask: jax.Array) -> jax.Array:
-        """f_ID (..., d): the mean over the markers that are there, of tokens (..., M, 12w+12) with mask (..., M)."""
-        whitened = jnp.matmul(tokens - self.token_mean.value, self.token_scale.value)
-        x = self.embed(jnp.where(mask[..., None], whitened, 0.0))
+        """f_ID (..., d): the mean over the points that are there, of tokens (..., N, F) with mask (..., N)."""
+        x = self.embed(tokens, mask)
         for layer in self.encoder:
             x = layer(x, mask)
         there = mask[..., None].astype(x.dtype)
         return jnp.sum(x * there, axis=-2) / jnp.maximum(jnp.sum(there, axis=-2), 1.0)
 
-    def __call__(self, tokens: jax.Array, mask: jax.Array) -> Prediction:
-        feature = self.encode(tokens, mask)
+    def decode(self, feature: jax.Array) -> Prediction:
+        """The four linear heads on f_ID (..., d)."""
         batch = feature.shape[:-1]
         return Prediction(
-            momentum_magnitude=MOMENTUM_UNIT * self.momentum_magnitude(feature),
-            momentum_direction=self.momentum_direction(feature).reshape(*batch, NUM_JOINTS, 3),
-            force_magnitude=FORCE_UNIT * self.force_magnitude(feature).reshape(*batch, 2, NUM_BODIES),
+            torque_magnitude=UNIT * self.torque_magnitude(feature),
+            torque_direction=self.torque_direction(feature).reshape(*batch, NUM_JOINTS, 3),
+            force_magnitude=UNIT * self.force_magnitude(feature).reshape(*batch, 2, NUM_BODIES),
             force_direction=self.force_direction(feature).reshape(*batch, 2, NUM_BODIES, 3),
         )
 
+    def __call__(self, tokens: jax.Array, mask: jax.Array) -> Prediction:
+        return self.decode(self.encode(tokens, mask))
 
-def init(config: ModelConfig, key: jax.Array, num_markers: int = 66) -> dict:
+
+def init(config: ModelConfig, key: jax.Array) -> dict:
     """Fresh variables: the parameters under "params", and "statistics" that leave the tokens as they are."""
-    tokens = jnp.zeros((num_markers, 12 * config.window + 12))
-    return ImDyS(config).init(key, tokens, jnp.ones(num_markers, bool))
+    points = REPRESENTATIONS[config.representation].points
+    return jax.jit(ImDyS(config).init)(key, jnp.zeros((len(points), config.token_size)), jnp.ones(len(points), bool))
 
 
 def whitening(tokens: np.ndarray) -> dict[str, np.ndarray]:

@@ -2,6 +2,10 @@
 
 Packing streams the sequences into three plain arrays that are memory-mapped, so that a batch may draw its windows from
 anywhere at the cost of a few page reads, and memory holds what the system can spare, however large the dataset is.
+Of a motion it keeps the one representation that is asked for.
+
+The arrays hold the coarsest steps that those of all rates asked for are multiples of (rates.py): control steps, if
+there is no other rate.
 """
 
 import hashlib
@@ -9,17 +13,16 @@ import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from imdy_jax.body.markers import MARKER_NAMES
 from imdy_jax.dataset.certify import certified_ids
-from imdy_jax.dataset.store import open_dataset, read_fields, read_subject, sequence_attributes, sequence_ids
+from imdy_jax.dataset.store import open_dataset, read_subject, sequence_attributes, sequence_ids
 from imdy_jax.run import write_json
 from imdy_jax.skeleton import NUM_BODIES, NUM_JOINTS
-
-_ARRAYS = {"markers": len(MARKER_NAMES), "angular_momentum": NUM_JOINTS, "contact_force": NUM_BODIES}
+from imdy_jax.solver.rates import check_substeps, divisions, read_parts
+from imdy_jax.solver.representation import REPRESENTATIONS, Name, represent
 
 
 class Sequence(NamedTuple):
@@ -27,10 +30,18 @@ class Sequence(NamedTuple):
 
     name: str
     clip: str  # the motion that was imitated; its mirrored, time-scaled and refitted copies share it (clip_groups)
+    subject: str  # who moved: the digest
     mass: float  # kg, the subject's own
-    markers: np.ndarray  # (T+1, 66, 3) m
+    motion: np.ndarray  # (T+1, points, channels), see representation.py
     angular_momentum: np.ndarray  # (T, 23, 3) N·m·s imposed over each step, child axes
     contact_force: np.ndarray  # (T, 24, 3) N, mean over each step
+
+    def every(self, stride: int) -> "Sequence":
+        """The same in steps `stride` times as long, exactly; what is left over at the end is left out."""
+        steps = len(self.contact_force) // stride * stride
+        parted = lambda x: x[:steps].reshape(-1, stride, *x.shape[1:])  # noqa: E731
+        momentum, force = parted(self.angular_momentum).sum(axis=1), parted(self.contact_force).mean(axis=1)
+        return self._replace(motion=self.motion[: steps + 1 : stride], angular_momentum=momentum, contact_force=force)
 
 
 class PackedSequence(NamedTuple):
@@ -38,6 +49,7 @@ class PackedSequence(NamedTuple):
 
     name: str
     clip: str
+    subject: str
     mass: float
     start: int  # row of frame 0
     steps: int  # T
@@ -49,28 +61,49 @@ class PackedDataset:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         index = json.loads((self.folder / "index.json").read_text())
-        self.source, self.dt = index["source"], index["dt"]
+        self.source, self.dt, self.representation = index["source"], index["dt"], index["representation"]
+        self.strides = tuple(index["strides"])  # rows per step of each rate, the recorded rate's first
         self.sequences = tuple(PackedSequence(*row) for row in index["sequences"])
         rows = sum(s.steps + 1 for s in self.sequences)
-        self.markers, self.angular_momentum, self.contact_force = (
-            np.memmap(self.folder / name, np.float32, "r", shape=(rows, count, 3)) for name, count in _ARRAYS.items()
+        self.motion, self.angular_momentum, self.contact_force = (
+            np.memmap(self.folder / name, np.float32, "r", shape=(rows, *shape))
+            for name, shape in _shapes(self.representation).items()
         )
+
+    @property
+    def fps(self) -> float:
+        """The recorded rate, frames per second."""
+        return 1.0 / (self.dt * self.strides[0])
 
     def __len__(self) -> int:
         return len(self.sequences)
 
     def __getitem__(self, index: int) -> Sequence:
-        name, clip, mass, start, steps = self.sequences[index]
+        """A sequence at the recorded rate."""
+        return self.finest(index).every(self.strides[0])
+
+    def finest(self, index: int) -> Sequence:
+        """A sequence in steps of dt."""
+        name, clip, subject, mass, start, steps = self.sequences[index]
         rows = slice(start, start + steps)
-        markers = self.markers[start : start + steps + 1]
-        return Sequence(name, clip, mass, markers, self.angular_momentum[rows], self.contact_force[rows])
+        motion = self.motion[start : start + steps + 1]
+        return Sequence(name, clip, subject, mass, motion, self.angular_momentum[rows], self.contact_force[rows])
 
 
-def pack_dataset(path: str | Path, folder: str | Path) -> PackedDataset:
+def pack_dataset(
+    path: str | Path, folder: str | Path, representation: Name = "markers", rates: tuple[int, ...] = ()
+) -> PackedDataset:
     """Pack the certified sequences of a dataset.
 
+    Args:
+      path: the dataset.
+      folder: to pack into.
+      representation: of the motions.
+      rates: frames per second beside the recorded ones.
+
     Raises:
-      ValueError: there is no dataset, no sequence of it has a certificate, or their frame rates differ.
+      ValueError: there is no dataset, no sequence of it has a certificate, their frame rates differ, or their substeps
+        do not make the rates asked for.
     """
     dataset = open_dataset(path)
     names = certified_ids(dataset)
@@ -80,18 +113,23 @@ def pack_dataset(path: str | Path, folder: str | Path) -> PackedDataset:
             "it with experiments/generate.py"
         )
     attributes = {name: sequence_attributes(dataset, name) for name in names}
-    rates = sorted({a["control_rate"] for a in attributes.values()})
-    if rates[-1] - rates[0] > 1e-6 * rates[0]:
-        raise ValueError(f"{path}: frame rates {rates}, expected one; generate a dataset with one control rate")
-    mass = {who: float(np.sum(read_subject(dataset, who).humanoid.mass)) for who in
-            {a["subject"] for a in attributes.values()}}  # fmt: skip
+    control = _one_rate(path, attributes)
+    parts, strides = divisions(control, rates)
+    check_substeps(path, attributes, parts, rates)
+    subjects = {who: read_subject(dataset, who) for who in {a["subject"] for a in attributes.values()}}
     clips = clip_groups([(a["clip"]["name"], a["clip"]["digest"]) for a in attributes.values()])
-    sequences = (
-        Sequence(name, clip, mass[a["subject"]], **read_fields(dataset, name, _ARRAYS))
-        for clip, (name, a) in zip(clips, attributes.items(), strict=True)
-    )
-    identity = json.dumps([clips, [(name, a["digest"]) for name, a in attributes.items()]])
-    return pack(sequences, hashlib.sha256(identity.encode()).hexdigest(), 1.0 / rates[0], folder)
+
+    def sequence(name: str, clip: str) -> Sequence:
+        subject = subjects[attributes[name]["subject"]]
+        q, momentum, force = read_parts(dataset, name, attributes[name]["timestep"], parts)
+        mass = float(np.sum(subject.humanoid.mass))
+        motion = represent(representation, subject, q)
+        return Sequence(name, clip, attributes[name]["subject"], mass, motion, momentum, force)
+
+    made = (sequence(name, clip) for name, clip in zip(names, clips, strict=True))
+    content = [clips, [(name, a["digest"]) for name, a in attributes.items()], representation, parts, strides]
+    source = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return pack(made, source, 1.0 / (control * parts), folder, representation, strides)
 
 
 def clip_groups(sources: list[tuple[str, str]]) -> list[str]:
@@ -109,30 +147,49 @@ def clip_groups(sources: list[tuple[str, str]]) -> list[str]:
     return [group["name", name] for name, _ in sources]
 
 
-def pack(sequences: Iterable[Sequence], source: str, dt: float, folder: str | Path) -> PackedDataset:
+def pack(
+    sequences: Iterable[Sequence], source: str, dt: float, folder: str | Path, representation: Name = "markers",
+    strides: tuple[int, ...] = (1,),
+) -> PackedDataset:  # fmt: skip
     """Write sequences one by one into `folder`; kept as it is if it was packed from the same source before.
 
     Args:
       sequences: read only if something is to be written.
-      source: digest of the dataset, by which a change is noticed.
+      source: digest of the dataset and of what is packed of it, by which a change is noticed.
       dt: s between frames, the same for all sequences.
+      representation: of the motions.
+      strides: frames per step of each rate that windows are wanted at, the recorded rate's first.
     """
     folder = Path(folder)
-    if (folder / "index.json").exists() and PackedDataset(folder).source == source:
+    if (folder / "index.json").exists() and json.loads((folder / "index.json").read_text())["source"] == source:
         return PackedDataset(folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     rows, start = [], 0
-    files = {name: (folder / name).open("wb") for name in _ARRAYS}
+    files = {name: (folder / name).open("wb") for name in _shapes(representation)}
     for sequence in sequences:
         steps = len(sequence.contact_force)
         for name, file in files.items():
             array = np.asarray(getattr(sequence, name), np.float32)
             padding = np.zeros((steps + 1 - len(array), *array.shape[1:]), np.float32)  # the last frame has no step
             file.write(np.concatenate([array, padding]).tobytes())
-        rows.append(PackedSequence(sequence.name, sequence.clip, float(sequence.mass), start, steps))
+        rows.append((*sequence[:3], float(sequence.mass), start, steps))
         start += steps + 1
     for file in files.values():
         file.close()
-    write_json(folder / "index.json", {"source": source, "dt": dt, "sequences": rows})
+    index = {"source": source, "dt": dt, "representation": representation, "strides": strides, "sequences": rows}
+    write_json(folder / "index.json", index)
     return PackedDataset(folder)
+
+
+def _shapes(representation: str) -> dict[str, tuple[int, ...]]:
+    """Of one row of each packed array."""
+    motion = REPRESENTATIONS[representation].shape
+    return {"motion": motion, "angular_momentum": (NUM_JOINTS, 3), "contact_force": (NUM_BODIES, 3)}
+
+
+def _one_rate(path: str | Path, attributes: dict[str, dict[str, Any]]) -> float:
+    rates = sorted({a["control_rate"] for a in attributes.values()})
+    if rates[-1] - rates[0] > 1e-6 * rates[0]:
+        raise ValueError(f"{path}: frame rates {rates}, expected one; generate a dataset with one control rate")
+    return rates[0]

@@ -1,0 +1,78 @@
+"""What the parts of the solver are worth: the paper's ablations on a dataset of imitated dynamics.
+
+    python experiments/ablate_solver.py                     # Table 5: representations, without L_FD, without L_cls
+    python experiments/ablate_solver.py --table 6           # Table 6: windows of w = 2, 1 and 3 frames
+
+Each variant has a folder of its own in the run folder. Called again, the script goes on where it was: a variant that
+is finished is not fitted again, and Table 6 takes w = 2 from Table 5. All are judged on the same steps of the same
+held-out clips. Table 2 is what fit_solver.py prints. The paper's Table 6 is of AddBiomechanics' torques, in N·m/kg.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from fit_solver import SolverConfig, fit_to
+
+from imdy_jax.report import Table, command, show
+from imdy_jax.run import RunFolder, enable_compilation_cache
+from imdy_jax.solver.evaluate import solver_predictions
+from imdy_jax.solver.fit import FitConfig
+from imdy_jax.solver.loss import LossWeights
+from imdy_jax.solver.scores import score
+from imdy_jax.solver.tables import COLUMNS, TABLE_5, TABLE_6, row
+
+# By table: each variant's name, its folder, and what of the model and of the weights it changes.
+Variant = tuple[str, str, dict[str, Any], dict[str, Any]]
+VARIANTS: dict[str, tuple[Variant, ...]] = {
+    "5": (
+        ("ImDyS", "imdys", {}, {}),
+        ("ImDyS-SMPL", "smpl", {"representation": "smpl"}, {}),
+        ("ImDyS-Joint", "joints", {"representation": "joints"}, {}),
+        ("w/o L_FD", "without_forward", {}, {"forward": 0.0}),
+        ("w/o L_cls", "without_plausible", {}, {"plausible": 0.0}),
+    ),
+    "6": (
+        ("ImDyS w = 2", "imdys", {"window": 2}, {}),
+        ("ImDyS w = 1", "window_1", {"window": 1}, {}),
+        ("ImDyS w = 3", "window_3", {"window": 3}, {}),
+    ),
+}
+PUBLISHED = {"5": TABLE_5, "6": TABLE_6}
+WIDEST = 3  # frames of context: the steps that have as many are judged, of every variant
+
+
+def main(
+    table: Literal["5", "6"] = "5", config: SolverConfig = SolverConfig(fit=FitConfig(weights=LossWeights())),
+    dataset: str = "runs/default/dataset", run: str = "runs/default/ablation", overwrite: bool = False,
+    json: str | None = None,
+) -> None:  # fmt: skip
+    """Fit the variants of one table and judge them.
+
+    Args:
+      table: of the paper.
+      config: of the whole solver, of which each variant changes something.
+      dataset: run folder of generate.py; its certified sequences are used.
+      run: folder for the variants' run folders.
+      overwrite: throw away the variants that are in the folder.
+      json: where to write the table, in place of the run folder.
+    """
+    enable_compilation_cache()
+    rows, clips = [], 0
+    for name, place, model, weights in VARIANTS[table]:
+        fit = replace(config.fit, model=replace(config.fit.model, **model))
+        variant = replace(config, fit=replace(fit, weights=replace(fit.weights, **weights)))
+        folder = RunFolder.create(Path(run) / place, variant, fit.seed, resume=not overwrite, overwrite=overwrite)
+        print(f"{name}: {folder.path}")
+        fitted = fit_to(variant, dataset, folder, Path(run) / "windows" / fit.model.representation)
+        sequences = fitted.held_out
+        estimates = solver_predictions(fitted.solver, sequences, fitted.data.fps)
+        rows.append(row(name, score(sequences, estimates, WIDEST)))
+        clips = len({s.clip for s in sequences})
+    title = f"Table {table} of the paper, on {clips} held-out clip(s) and {config.fit.steps:,} batches of fitting"
+    notes = ("95 %: by bootstrap over clips.",)
+    show(Table(title, COLUMNS, (*rows, *PUBLISHED[table]), notes), json or Path(run) / "tables" / f"table{table}.json")
+
+
+if __name__ == "__main__":
+    command(main)
