@@ -1,4 +1,4 @@
-"""Artefacts that recordings and motion generators have, planted into sound motions: it is known which frames they hit."""
+"""Artefacts that recordings and motion generators have, planted into sound motions, in frames that are known."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -77,8 +77,8 @@ def roc_area(wrong: np.ndarray, suspicion: np.ndarray) -> float:
 
 def assessment_table(found: list[Assessed]) -> Table:
     """One row per kind of artefact, and one for all: ROC areas of the score and of each measure alone."""
-    kinds = {kind: [each for each in found if each.artefact == kind] for kind in dict.fromkeys(a.artefact for a in found)}
-    rows = tuple(_row(kind, some) for kind, some in (kinds | {"all": found}).items())
+    kinds = {kind: [each for each in found if each.artefact == kind] for kind in ARTEFACTS}
+    rows = tuple(_row(kind, some) for kind, some in (kinds | {"all": found}).items() if some)
     columns = ("artefact", "motions", "frames", "AUC", "found %", "false %", *(f"AUC {f}" for f in Measures._fields))
     return Table(
         f"Planted artefacts found by the plausibility score in {len(found)} motions",

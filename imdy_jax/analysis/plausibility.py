@@ -29,7 +29,7 @@ class Limits:
     gap: float = 0.05  # m
     depth: float = 0.06  # m
     effort: float = 1.0  # of the joint's limit
-    jerk: float = 4000.0  # m/s³
+    jerk: float = 8000.0  # m/s³
 
 
 class Measures(NamedTuple):

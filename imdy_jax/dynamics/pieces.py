@@ -4,6 +4,7 @@ What a frame's dynamics depend on ends within a fraction of a second: the filter
 forces. So each piece is computed with a margin on either side that is thrown away.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -56,8 +57,8 @@ def spans(count: int, fps: float, pieces: Pieces = Pieces()) -> list[Span]:
         size = min(count, 4 * margin)
     number = 1 if size == count else -(-(count - 2 * margin) // (size - 2 * margin))
     starts = np.linspace(0, count - size, number).round().astype(int).tolist()
-    cuts = [0, *((a + size + b) // 2 for a, b in zip(starts, starts[1:], strict=False)), count]
-    return [Span(s, s + size, *cut) for s, cut in zip(starts, zip(cuts, cuts[1:], strict=False), strict=True)]
+    cuts = [0, *((a + size + b) // 2 for a, b in itertools.pairwise(starts)), count]
+    return [Span(s, s + size, *cut) for s, cut in zip(starts, itertools.pairwise(cuts), strict=True)]
 
 
 def in_pieces(function: Callable[[Any], Any], frames: Any, fps: float, pieces: Pieces = Pieces()) -> Any:

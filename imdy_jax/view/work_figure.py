@@ -1,4 +1,4 @@
-"""Figure of human work, as figure 9 of Liu et al. (ImDy, ICLR 2025): joints that give energy green, that take it red."""
+"""Figure of human work, as figure 9 of Liu et al. (ImDy, ICLR 2025): joints that give energy green, others red."""
 
 from pathlib import Path
 
@@ -139,5 +139,3 @@ def _legend(figure: Figure) -> None:
     handles = [Patch(color=colour) for colour in (GIVES, TAKES, _ARROW)]
     names = ["positive work: put into the body", "negative: taken out of it", "force of the floor"]
     figure.legend(handles, names, loc="outside upper right", ncols=3, frameon=False)
-
-
