@@ -32,7 +32,7 @@ def main(
       person: who moves.
       limits: values at which each measure alone halves the score.
       cutoff: of the low-pass on poses, Hz.
-      draw: the first motion whose name holds this is drawn, with every artefact.
+      draw: the motion whose name is this, or holds it, is drawn with every artefact.
       out: folder to write.
     """
     enable_compilation_cache()
@@ -46,9 +46,9 @@ def main(
 
 
 def chosen(found: list[Assessed], name: str) -> list[Assessed]:
-    """Every artefact of the first motion whose name holds the text; raises ValueError where there is none."""
+    """Every artefact of the motion whose name is the text or holds it; raises ValueError where there is none."""
     clips = list(dict.fromkeys(each.clip for each in found))
-    clip = next((clip for clip in clips if name in clip), None)
+    clip = min((clip for clip in clips if name in clip), key=len, default=None)
     if clip is None:
         raise ValueError(f"draw: found no motion with {name!r}, expected one of {', '.join(clips)}")
     return [each for each in found if each.clip == clip]

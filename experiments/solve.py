@@ -23,7 +23,7 @@ from imdy_jax.analysis.plausibility import Limits
 from imdy_jax.analysis.solution import SUMMARY, Solution, solve, summary
 from imdy_jax.analysis.solution_files import write, written_row
 from imdy_jax.dynamics.pieces import Pieces
-from imdy_jax.humanoid import from_body
+from imdy_jax.humanoid import Humanoid, from_body
 from imdy_jax.motion.filters import Butterworth
 from imdy_jax.motion.load import list_motions, load_motion
 from imdy_jax.report import Progress, Table, command, show
@@ -66,19 +66,19 @@ def main(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     enable_compilation_cache()
     listed, solver = list_motions(motions), open_solver(config)
+    smoothing, fps = Butterworth(config.cutoff), solver.fps if solver else config.fps
+    smoothing.check(3, fps)
     folder = RunFolder.create(out, config, config.person.subject_seed, resume=not overwrite, overwrite=overwrite).path
     body, rows, problems = make_bodies(config.person)[0], list[tuple](), list[str]()
-    humanoid, surface, fps = from_body(body), skin_surface(body), solver.fps if solver else config.fps
+    humanoid, surface = from_body(body), skin_surface(body)
     with Progress(len(listed), "solving", "motion") as progress:
         for name, file in listed.items():
-            row = None if overwrite else written_row(folder, name)
             try:
+                row = None if overwrite else written_row(folder, name)
                 if row is None:
                     start = time.monotonic()
                     clip = load_motion(name, file, body, fps, config.person.check)
-                    solution = solve(
-                        clip, body, Butterworth(config.cutoff), solver, config.limits, pieces=config.pieces
-                    )
+                    solution = solve(clip, body, smoothing, solver, config.limits, pieces=config.pieces)
                     seconds, *others = summary(solution)
                     row = (name, seconds, *others, seconds / (time.monotonic() - start))
                     if draw:
@@ -103,7 +103,7 @@ def open_solver(config: SolveConfig) -> Solver | None:
     return load_solver(RunFolder.open(config.solver)) if config.solver is not None else None
 
 
-def draw_figures(folder: Path, humanoid, surface: Surface, solution: Solution) -> None:
+def draw_figures(folder: Path, humanoid: Humanoid, surface: Surface, solution: Solution) -> None:
     """Curves over time, and the work of the joints."""
     found, title = solution.found, f"{solution.name}, {solution.mass:.1f} kg"
     solution_figure(folder / f"{solution.name}.png", solution, title)

@@ -29,7 +29,8 @@ def glitch(q: np.ndarray, fps: float, draw: np.random.Generator) -> Planted:
     if draw.random() < 0.5:
         q[span, :3] += draw.uniform(0.06, 0.15) * way
     else:
-        joint = slice(3 + 4 * (k := int(draw.choice(_LIMBS))), 7 + 4 * k)
+        first = 3 + 4 * int(draw.choice(_LIMBS))
+        joint = slice(first, first + 4)
         turn = Rotation.from_rotvec(np.deg2rad(draw.uniform(25.0, 60.0)) * way)
         q[span, joint] = (Rotation.from_quat(q[span, joint], scalar_first=True) * turn).as_quat(scalar_first=True)
     return Planted(q, _mask(len(q), span))

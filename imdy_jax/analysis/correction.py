@@ -21,7 +21,6 @@ from imdy_jax.dynamics.contact import LEVER
 from imdy_jax.dynamics.contact_sequence import (
     Candidates,
     SoftContact,
-    barrier,
     candidates,
     gather,
     needed_wrench,
@@ -34,7 +33,6 @@ from imdy_jax.dynamics.pieces import Pieces, in_pieces
 from imdy_jax.humanoid import GRAVITY, Humanoid
 from imdy_jax.skeleton import NUM_BODIES
 
-_TOUCHING = 16.0  # of the barrier: twice the reach or the slip, above which a point bears nothing
 _LINEAR = 0.03  # size of the row that stands for a linear term: its square is far below one
 
 
@@ -43,7 +41,9 @@ class Correction:
     """How a prediction is corrected."""
 
     change: float = 0.003  # weight of the distance from the prediction, over that of the root's equations
-    contact: SoftContact = SoftContact()
+    height: float = 0.05  # m, a point that is higher bears nothing
+    speed: float = 1.6  # m/s over the floor, nor one that is faster
+    contact: SoftContact = SoftContact()  # friction, and how a segment's force is shared over its points
     iterations: int = 1500  # at most
 
 
@@ -74,7 +74,7 @@ def _correct(humanoid: Humanoid, settings: Correction, fps: float, frames: tuple
     nothing = jnp.zeros((len(q), NUM_BODIES, 6), q.dtype)
     wanted = needed_wrench(q, dynamics(humanoid, q, v, a, nothing)[1], points.centre)
     shared, _ = share_sequence(points.touch, wanted, points.centre, weight, fps, settings.contact)
-    touching = (barrier(points.touch, settings.contact) < _TOUCHING).astype(q.dtype)
+    touching = _touching(points, settings).astype(q.dtype)
     prediction = _over_points(points, touching, shared, force, weight)
     problem = _problem(points, touching, wanted, prediction / weight, weight, settings)
     found = solve(problem, settings.iterations, settings.contact.tolerance) * weight
@@ -82,6 +82,11 @@ def _correct(humanoid: Humanoid, settings: Correction, fps: float, frames: tuple
     torque, residual = dynamics(humanoid, q, v, a, ground.wrench)
     power = jnp.sum(torque * v[:, 6:].reshape(torque.shape), axis=-1)
     return Estimate(q, v, a, torque, power, ground.wrench, residual, ground.pressure_centre)
+
+
+def _touching(points: Candidates, settings: Correction) -> jax.Array:
+    """Whether each point can bear load (T, P)."""
+    return (points.touch.height < settings.height) & (points.touch.speed < settings.speed)
 
 
 def _over_points(

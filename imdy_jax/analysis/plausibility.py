@@ -21,7 +21,7 @@ _STEP = 1.0 / 30.0  # s, of the differences that jerk is taken from
 
 @struct.dataclass
 class Limits:
-    """Values at which a measure alone halves the score; the clean built-in motions keep to a half of nearly all."""
+    """Values at which a measure alone halves the score; of the clean built-in motions only a landing exceeds one."""
 
     force: float = 0.25  # body weights
     moment: float = 0.15  # body weight times height

@@ -1,6 +1,7 @@
 """A motion's dynamics as files: everything in an .npz, and OpenSim's tables of ground reactions and joint torques."""
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def write(folder: str | Path, solution: Solution, row: tuple) -> None:
     folder, name = Path(folder), solution.name
     data = arrays(solution)
     time = np.arange(len(solution.score)) / solution.fps
+    (folder / f"{name}.npz").unlink(missing_ok=True)
     feet = (data["foot_force"], data["foot_pressure_centre"], data["foot_moment"])
     write_storage(folder / f"{name}_grf.mot", reaction_storage(f"{name}_grf", time, *feet))
     write_storage(folder / f"{name}_torque.sto", torque_storage(f"{name}_torque", time, data["torque"]))
@@ -48,7 +50,9 @@ def written_row(folder: str | Path, name: str) -> tuple | None:
     path = Path(folder) / f"{name}.npz"
     if not path.exists():
         return None
-    with np.load(path) as kept:
-        if "summary" not in kept.files:
-            raise ValueError(f"{path}: found no summary in it, expected a file of solve.py; name another --out")
-        return tuple(json.loads(str(kept["summary"])))
+    try:
+        with np.load(path) as kept:
+            return tuple(json.loads(str(kept["summary"])))
+    except (KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        expected = "expected a file of solve.py; move it, or name another --out"
+        raise ValueError(f"{path}: found no summary in it, {expected}") from error
