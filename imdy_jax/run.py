@@ -19,6 +19,7 @@ import subprocess
 import types
 import typing
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -214,11 +215,22 @@ def write_json(path: str | Path, value: Any) -> None:
     _replace(Path(path), json.dumps(value, indent=2) + "\n")
 
 
-def _replace(path: Path, text: str) -> None:
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A temporary name beside the path, with its suffix; what is written under it takes the path's name once whole."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text)
-    partial.replace(path)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _replace(path: Path, text: str) -> None:
+    with replacing(path) as partial:
+        partial.write_text(text)
 
 
 def _plain(value: Any) -> Any:

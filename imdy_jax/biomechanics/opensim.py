@@ -52,7 +52,8 @@ __all__ = [
     "CoordinateMotion", "ExternalForce", "ExternalLoads", "Kinematics", "Markers", "Mechanism", "Model",
     "OpenSimFileError", "Samples", "Storage", "body_poses", "build_mechanism", "coordinate_motion", "force_label",
     "generalized_forces", "inverse_dynamics", "loads_on", "misjudged_joints", "misplaced_loads", "poses",
-    "read_external_loads", "read_markers", "read_model", "read_storage", "route", "sample", "to_z_up", "write_storage",
+    "read_external_loads", "read_markers", "read_model", "read_storage", "route", "sample", "to_y_up", "to_z_up",
+    "write_storage",
 ]  # fmt: skip
 
 
@@ -107,6 +108,11 @@ def inverse_dynamics(
 def to_z_up(x: np.ndarray) -> np.ndarray:
     """Vectors (..., 3) in OpenSim's world (x ahead, y up, z to the right) in a world with z up (x ahead, y left)."""
     return np.stack([x[..., 0], -x[..., 2], x[..., 1]], axis=-1)
+
+
+def to_y_up(x: np.ndarray) -> np.ndarray:
+    """The inverse of to_z_up: vectors (..., 3) in our world, z up, in OpenSim's: x stays, up is y, z is our −y."""
+    return np.stack([x[..., 0], x[..., 2], -x[..., 1]], axis=-1)
 
 
 def force_label(model: Model, coordinate: str) -> str:

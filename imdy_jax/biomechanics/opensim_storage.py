@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from imdy_jax.biomechanics.opensim_xml import OpenSimFileError
+from imdy_jax.run import replacing
 
 LENGTH_UNITS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 
@@ -84,9 +85,8 @@ def write_storage(path: str | Path, storage: Storage) -> None:
         f"inDegrees={'yes' if storage.in_degrees else 'no'}", "endheader", "\t".join(("time", *storage.columns)),
     ]  # fmt: skip
     rows = np.concatenate([storage.time[:, None], storage.values], axis=1)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join([*header, *("\t".join(map(repr, row)) for row in rows.tolist())]) + "\n")
+    with replacing(path) as partial:
+        partial.write_text("\n".join([*header, *("\t".join(map(repr, row)) for row in rows.tolist())]) + "\n")
 
 
 def read_markers(path: str | Path) -> Markers:

@@ -104,6 +104,30 @@ def pressure_centre(position: jax.Array, force: jax.Array, weight: jax.Array | f
     return jnp.sum(load[..., None] * position, axis=1) / jnp.sum(load, axis=1)[:, None]
 
 
+class Candidates(NamedTuple):
+    """The P points of a body that come nearest to bearing load in a motion of T frames."""
+
+    touch: Touch
+    body: jax.Array  # (P,) the segment of each, the left foot's first, then the right foot's
+    joint: jax.Array  # (T, P, 3) m, that segment's joint
+    centre: jax.Array  # (T, 3) m, centre of mass
+
+
+def candidates(humanoid: Humanoid, q: jax.Array, v: jax.Array, model: SoftContact) -> Candidates:
+    """Both feet, and the points that come nearest to bearing load at any time of q (T, 99), v (T, 75)."""
+    pose, touch, centre = jax.vmap(_touch, in_axes=(None, 0, 0))(humanoid, q, v)
+    _, others = jax.lax.top_k(jnp.max(-barrier(touch, model), axis=0)[_OTHERS], _POINTS - _FEET.size)
+    chosen = jnp.concatenate([_FEET.reshape(-1), jnp.asarray(_OTHERS)[others]])
+    body = jnp.asarray(POINT_BODY)[chosen]
+    return Candidates(Touch(*(x[:, chosen] for x in touch)), body, pose.position[:, body], centre)
+
+
+def needed_wrench(q: jax.Array, residual: jax.Array, centre: jax.Array) -> jax.Array:
+    """Root residuals (T, 6) of inverse dynamics at q (T, 99) as force and moment about `centre` (T, 3), world axes."""
+    moment = rotation.rotate(q[:, 3:7], residual[:, 3:]) + jnp.cross(q[:, :3] - centre, residual[:, :3])
+    return jnp.concatenate([residual[:, :3], moment], axis=-1)
+
+
 def ground_forces(
     humanoid: Humanoid, q: jax.Array, v: jax.Array, residual: jax.Array, fps: float, model: SoftContact | None = None
 ) -> GroundForces:
@@ -112,18 +136,19 @@ def ground_forces(
     The floor is z = 0. Every segment may touch it, at the ends of its capsules.
     """
     model = model or SoftContact()
-    pose, touch, centre = jax.vmap(_touch, in_axes=(None, 0, 0))(humanoid, q, v)
+    points = candidates(humanoid, q, v, model)
     weight = humanoid.total_mass * GRAVITY
-    moment = rotation.rotate(q[:, 3:7], residual[:, 3:]) + jnp.cross(q[:, :3] - centre, residual[:, :3])
-    wanted = jnp.concatenate([residual[:, :3], moment], axis=-1)
-    # Both feet, and the points that come nearest to bearing load at any time; the others have no part in it.
-    _, others = jax.lax.top_k(jnp.max(-barrier(touch, model), axis=0)[_OTHERS], _POINTS - _FEET.size)
-    chosen = jnp.concatenate([_FEET.reshape(-1), jnp.asarray(_OTHERS)[others]])
-    touch, body = Touch(*(x[:, chosen] for x in touch)), jnp.asarray(POINT_BODY)[chosen]
-    force, unexplained = share_sequence(touch, wanted, centre, weight, fps, model)
-    moment = jnp.cross(touch.position - pose.position[:, body], force)
+    wanted = needed_wrench(q, residual, points.centre)
+    force, unexplained = share_sequence(points.touch, wanted, points.centre, weight, fps, model)
+    return gather(points, force, unexplained, weight)
+
+
+def gather(points: Candidates, force: jax.Array, unexplained: jax.Array, weight: jax.Array) -> GroundForces:
+    """What forces (T, P, 3) at the points amount to on the segments; weight of the body, N."""
+    touch, body = points.touch, points.body
+    moment = jnp.cross(touch.position - points.joint, force)
     each = jnp.concatenate([force, moment], axis=-1)
-    wrench = jnp.zeros((len(q), NUM_BODIES, 6), q.dtype).at[:, body].add(each)
+    wrench = jnp.zeros((len(force), NUM_BODIES, 6), force.dtype).at[:, body].add(each)
     left, right = np.arange(_FEET.size, dtype=np.int32).reshape(_FEET.shape)
     centres = [pressure_centre(touch.position[:, foot], force[:, foot], weight) for foot in (left, right)]
     return GroundForces(wrench[..., :3], wrench, jnp.stack(centres, axis=1), unexplained)

@@ -18,7 +18,7 @@ from imdy_jax.motion.clip import Clip
 from imdy_jax.motion.deepmimic import read_deepmimic
 from imdy_jax.motion.errors import MotionFileError, require_length
 from imdy_jax.motion.fit import fit, settle
-from imdy_jax.motion.procedural import procedural_clips
+from imdy_jax.motion.procedural import CLIPS, procedural_clip, procedural_clips
 from imdy_jax.motion.resample import at_speed, mirror, resample
 
 logger = logging.getLogger(__name__)
@@ -75,6 +75,27 @@ def load_clips(
     if mirrored:
         clips = [each for clip in clips for each in (clip, mirror(clip))]
     return clips, bad
+
+
+def list_motions(path: str | Path) -> dict[str, Path | None]:
+    """The motions of a file, of a folder or of the built-in set: name → file, None for a built-in one.
+
+    The names are those that load_clips gives. Raises as load_clips does.
+    """
+    if str(path) == PROCEDURAL:
+        return dict.fromkeys(CLIPS)
+    files = find_files(Path(path))
+    return dict(zip(_unique_names(files, Path(path)), files, strict=True))
+
+
+def load_motion(name: str, file: Path | None, body: Body, fps: float = 30.0, check: bool = True) -> Clip:
+    """One of list_motions, as load_clips loads it; raises ValueError with the reason where it is left out."""
+    if file is None:
+        return procedural_clip(name, body, fps)
+    clips, bad = load_clips(file, body, fps, check)
+    for item in bad:
+        raise ValueError(item.reason)
+    return dataclasses.replace(clips[0], name=name)
 
 
 def find_files(path: Path) -> list[Path]:

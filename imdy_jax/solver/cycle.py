@@ -56,7 +56,7 @@ class Training(nn.Module):
         advance = logits = None
         if self.weights.forward:
             advance = self.forward(history(features), features.mask, dynamics(prediction))
-        if self.weights.plausible:
+        if self.weights.plausible and spoiled is not None:
             other = self.inverse.encode(tokens(spoiled), spoiled.mask)
             logits = self.judge(feature)[..., 0], self.judge(other)[..., 0]
         return Outputs(prediction, advance, logits)

@@ -162,8 +162,8 @@ def _examples(solver: Solver, trial: Trial, count: int) -> Examples:
     known = np.isfinite(torque).all(axis=1)
     windows, torque = windows[known], torque[known].astype(np.float32)
     if not len(windows):
-        width, drive = solver.config.width, 3 * (23 + 24)
-        return Examples(windows, *(np.zeros((0, *n), np.float32) for n in ((), (width,), (drive,))), torque)
+        none = partial(np.zeros, dtype=np.float32)
+        return Examples(windows, none(0), none((0, solver.config.width)), none((0, 3 * (23 + 24))), torque)
     feature, told = in_blocks(lambda block: _encode(solver, block, 1.0 / trial.fps), windows)
     return Examples(windows, np.full(len(windows), 1.0 / trial.fps, np.float32), feature, told, torque)
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from imdy_jax.humanoid import GRAVITY
 from imdy_jax.report import Table
+from imdy_jax.run import replacing
 from imdy_jax.skeleton import LEFT_FOOT, RIGHT_FOOT, joint_index
 
 RECORDED = "#3b4252"
@@ -180,8 +181,8 @@ def saved_figure(path: str | Path, size: tuple[float, float]) -> Iterator[Figure
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         yield figure
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
+        with replacing(path) as partial:
+            figure.savefig(partial)
 
 
 def _legend(figure: Figure, axis: Axes, title: str, always: bool = True) -> None:

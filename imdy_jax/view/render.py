@@ -109,24 +109,25 @@ def film_strip(
 def _prepare(humanoid, surface, simulated, reference, force, fps) -> Play:
     if simulated.shape != reference.shape:
         raise ValueError(f"simulated is {simulated.shape} and reference {reference.shape}; expected (T, 99) for both")
-    acting, wanted = (_motion(humanoid, q) for q in (simulated, reference))
-    facing = _facing(np.asarray(reference))
-    left = np.cross((0.0, 0.0, 1.0), facing)
+    acting, wanted = (world_motion(humanoid, q) for q in (simulated, reference))
+    ahead = facing(np.asarray(reference))
+    left = np.cross((0.0, 0.0, 1.0), ahead)
     wanted = wanted._replace(positions=wanted.positions + LANE * left)
-    arrows = _force_arrows(humanoid, acting, force) if force is not None else [[]] * len(simulated)
+    arrows = force_arrows(humanoid, acting, force) if force is not None else [[]] * len(simulated)
     middle = 0.5 * (acting.positions[:, 0] + wanted.positions[:, 0])
     centre = gaussian_filter1d(middle, sigma=0.3 * fps, axis=0, mode="nearest")
     centre[:, 2] = 0.93
-    view = 5.2 * (np.cos(AZIMUTH) * facing - np.sin(AZIMUTH) * left) + np.array((0.0, 0.0, 0.85))
+    view = 5.2 * (np.cos(AZIMUTH) * ahead - np.sin(AZIMUTH) * left) + np.array((0.0, 0.0, 0.85))
     return Play(surface, acting, wanted, arrows, centre, view, fps)
 
 
-def _motion(humanoid: Humanoid, q: jax.Array) -> Motion:
+def world_motion(humanoid: Humanoid, q: jax.Array) -> Motion:
+    """World poses of q (T, 99); each T compiles a program of its own."""
     pose = jax.jit(jax.vmap(forward_kinematics, in_axes=(None, 0)))(humanoid, q)
     return Motion(np.asarray(rotation.to_matrix(pose.rotation), float), np.asarray(pose.position, float))
 
 
-def _facing(q: np.ndarray) -> np.ndarray:
+def facing(q: np.ndarray) -> np.ndarray:
     """Horizontal unit vector: the way the person travels, or faces where it stays in place."""
     travel = (q[-1, :3] - q[0, :3]) * (1.0, 1.0, 0.0)
     if np.linalg.norm(travel) < 0.7:
@@ -134,7 +135,7 @@ def _facing(q: np.ndarray) -> np.ndarray:
     return travel / np.linalg.norm(travel)
 
 
-def _force_arrows(humanoid: Humanoid, motion: Motion, force: jax.Array) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+def force_arrows(humanoid: Humanoid, motion: Motion, force: jax.Array) -> list[list[tuple[np.ndarray, np.ndarray]]]:
     """One arrow per foot (ankle and toes together) and per other segment, from below its capsules."""
     force = np.asarray(force, float)
     ends = np.asarray(humanoid.solid_ends, float).mean(axis=1)

@@ -16,12 +16,12 @@ OVERSAMPLING = 2
 
 
 class Mesh(NamedTuple):
-    """A closed mesh of one colour in the world."""
+    """A closed mesh in the world."""
 
     vertices: np.ndarray  # (V, 3) m
     normals: np.ndarray  # (V, 3) outward, unit
     faces: np.ndarray  # (F, 3) int
-    colour: tuple[float, float, float]
+    colour: tuple[float, float, float] | np.ndarray  # of the whole, or (F, 3) of its faces
 
 
 def draw(meshes: list[Mesh], camera: Camera, overlay: list[Mesh] | None = None) -> np.ndarray:
@@ -55,7 +55,7 @@ def _merge(meshes: list[Mesh]) -> _Scene:
         np.concatenate([mesh.vertices for mesh in meshes]),
         np.concatenate([mesh.normals for mesh in meshes]),
         np.concatenate([mesh.faces + start for mesh, start in zip(meshes, first, strict=False)]),
-        np.concatenate([np.tile(mesh.colour, (len(mesh.faces), 1)) for mesh in meshes]),
+        np.concatenate([np.broadcast_to(mesh.colour, (len(mesh.faces), 3)) for mesh in meshes]),
     )
 
 

@@ -1,0 +1,127 @@
+"""Joint torques, ground reaction forces, work and plausibility of any motion.
+
+    python experiments/solve.py walk.npz                                # analytic dynamics: nothing is learnt
+    python experiments/solve.py folder                                  # every motion file in it
+    python experiments/solve.py folder --config.method solver --config.solver runs/default/solver
+
+Of each motion the output folder then holds name.npz (docs/solve.md lists its arrays), the ground reactions of both feet
+as name_grf.mot and the joint torques as name_torque.sto for OpenSim, and two figures. A motion that is written already
+is not computed again; a file that cannot be used is told in one line, and the others go on.
+"""
+
+import logging
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from envs.people import PeopleConfig, make_bodies
+from imdy_jax.analysis.plausibility import Limits
+from imdy_jax.analysis.solution import SUMMARY, Solution, solve, summary
+from imdy_jax.analysis.solution_files import write, written_row
+from imdy_jax.dynamics.pieces import Pieces
+from imdy_jax.humanoid import Humanoid, from_body
+from imdy_jax.motion.filters import Butterworth
+from imdy_jax.motion.load import list_motions, load_motion
+from imdy_jax.report import Progress, Table, command, show
+from imdy_jax.run import RunFolder, enable_compilation_cache
+from imdy_jax.solver.fit import load_solver
+from imdy_jax.solver.infer import Solver
+from imdy_jax.view.solution_figure import solution_figure
+from imdy_jax.view.surface import Surface, skin_surface
+from imdy_jax.view.work_figure import work_figure
+
+COLUMNS = ("motion", *SUMMARY, "s of motion per s")
+
+
+@dataclass(frozen=True)
+class SolveConfig:
+    """How motions are solved; all of an output folder are solved alike."""
+
+    method: Literal["dynamics", "solver"] = "dynamics"  # analytic, or ImDyS with the smallest correction
+    solver: str | None = None  # run folder of fit_solver.py
+    person: PeopleConfig = PeopleConfig()  # whose motions they are
+    fps: float = 30.0  # that motions are resampled to; with ImDyS a rate that it was fitted to
+    cutoff: float = 6.0  # Hz, of the low-pass on poses
+    limits: Limits = Limits()  # of plausibility
+    pieces: Pieces = Pieces()  # in which long motions are treated
+
+
+def main(
+    motions: tyro.conf.Positional[str], config: SolveConfig = SolveConfig(), out: str = "runs/solved",
+    draw: bool = True, overwrite: bool = False,
+) -> None:  # fmt: skip
+    """Solve motions.
+
+    Args:
+      motions: a motion file, a folder of them, or "procedural" for the built-in ones.
+      config: how.
+      out: folder to write.
+      draw: also the figures.
+      overwrite: compute again what is written already.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    enable_compilation_cache()
+    listed, solver = list_motions(motions), open_solver(config)
+    smoothing = Butterworth(config.cutoff)
+    smoothing.check(3, config.fps)
+    folder = RunFolder.create(out, config, config.person.subject_seed, resume=not overwrite, overwrite=overwrite).path
+    body, rows, problems = make_bodies(config.person)[0], list[tuple](), list[str]()
+    humanoid, surface = from_body(body), skin_surface(body)
+    with Progress(len(listed), "solving", "motion") as progress:
+        for name, file in listed.items():
+            try:
+                row = None if overwrite else written_row(folder, name)
+                if row is None:
+                    start = time.monotonic()
+                    clip = load_motion(name, file, body, config.fps, config.person.check)
+                    solution = solve(clip, body, smoothing, solver, config.limits, pieces=config.pieces)
+                    seconds, *others = summary(solution)
+                    row = (name, seconds, *others, seconds / (time.monotonic() - start))
+                    if draw:
+                        draw_figures(folder, humanoid, surface, solution)
+                    write(folder, solution, row)
+                rows.append(row)
+            except ValueError as error:
+                problems.append(str(error))
+                print(f"left out: {error}", file=sys.stderr)
+            progress.advance()
+    show(table(rows, problems, config), folder / "tables" / "solved.json")
+    print(f"wrote {folder}")
+
+
+def open_solver(config: SolveConfig) -> Solver | None:
+    """The solver of the config; raises ValueError where one is named and not used, or the reverse."""
+    if (config.method == "solver") != (config.solver is not None):
+        found = f"method {config.method} and solver {config.solver}"
+        raise ValueError(
+            f"config: found {found}, expected method solver with a run folder of fit_solver.py, or neither"
+        )
+    return load_solver(RunFolder.open(config.solver)) if config.solver is not None else None
+
+
+def draw_figures(folder: Path, humanoid: Humanoid, surface: Surface, solution: Solution) -> None:
+    """Curves over time, and the work of the joints."""
+    found, title = solution.found, f"{solution.name}, {solution.mass:.1f} kg"
+    solution_figure(folder / f"{solution.name}.png", solution, title)
+    work_figure(
+        folder / f"{solution.name}_work.png", humanoid, surface, found.q, found.power, found.force, solution.fps, title
+    )
+
+
+def table(rows: list[tuple], problems: list[str], config: SolveConfig) -> Table:
+    """One row per motion."""
+    notes = (
+        "implausible: frames with a score below one half; residual: mean root force that nothing explains",
+        "speed: loading and solving, with compilation where it occurs, without figures and files",
+        *(f"left out: {problem}" for problem in problems),
+    )
+    title = f"{len(rows)} motions by {config.method}, {len(problems)} left out"
+    return Table(title, COLUMNS, tuple(rows), notes)
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,153 @@
+"""Solving motions from the command line: files in, files out, nothing twice, a bad one told and left out."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from imdy_jax.biomechanics import opensim
+from imdy_jax.body.anthropometric import anthropometric_body
+from imdy_jax.humanoid import GRAVITY
+from imdy_jax.motion.amass import write_amass
+from imdy_jax.motion.load import list_motions, load_motion
+from imdy_jax.motion.procedural import procedural_clip
+from imdy_jax.run import Checkpoints, RunFolder, to_json, write_json
+from imdy_jax.solver.fit import SCHEMA_VERSION, FitConfig, start
+from imdy_jax.solver.model import ModelConfig
+
+SCRIPT = Path(__file__).resolve().parents[1] / "experiments" / "solve.py"
+
+
+@pytest.fixture(scope="module")
+def script():
+    if not SCRIPT.is_file():
+        pytest.skip("the scripts are not installed with the packages")
+    spec = importlib.util.spec_from_file_location("solve_script", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def motions(tmp_path_factory):
+    """A folder with two steps of a walk, and a damaged file."""
+    folder, clip = tmp_path_factory.mktemp("motions"), procedural_clip("walk", anthropometric_body(), 30.0)
+    write_amass(folder / "stride.npz", clip.replace(rotations=clip.rotations[:64], translation=clip.translation[:64]))
+    (folder / "torn.npz").write_bytes(b"PK\x03\x04 not an archive")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def solved(script, motions, tmp_path_factory):
+    out = tmp_path_factory.mktemp("solved") / "out"
+    script.main(str(motions), out=str(out))
+    return out
+
+
+def test_every_file_is_there_and_no_temporary_one(solved):
+    names = {path.name for path in solved.iterdir() if path.is_file()}
+    assert names == {
+        "stride.npz", "stride_grf.mot", "stride_torque.sto", "stride.png", "stride_work.png", "config.json", "run.json"
+    }  # fmt: skip
+    assert all((solved / f"stride{end}.png").stat().st_size > 50_000 for end in ("", "_work"))
+
+
+def test_the_table_tells_the_motion_and_what_was_left_out(solved):
+    table = json.loads((solved / "tables" / "solved.json").read_text())
+    (row,) = table["rows"]
+    told = dict(zip(table["columns"], row, strict=True))
+    assert told["motion"] == "stride" and told["s"] == pytest.approx(2.1)
+    assert 50.0 < told["peak torque N·m"] < 200.0
+    assert told["vertical force / weight"] == pytest.approx(1.0, abs=0.05)
+    assert told["implausible %"] == 0.0 and 0.0 < told["residual force % of weight"] < 5.0
+    assert told["s of motion per s"] > 0.0
+    assert any("torn.npz" in note for note in table["notes"])
+
+
+def test_the_files_agree_with_one_another(solved):
+    """Newton's law of the whole from the arrays, and OpenSim's tables beside them."""
+    with np.load(solved / "stride.npz") as kept:
+        data = {name: kept[name] for name in kept.files}
+    assert data["torque"].shape == (64, 23, 3) and data["contact"].shape == (64, 24)
+    grf, torque = (opensim.read_storage(solved / f"stride_{end}") for end in ("grf.mot", "torque.sto"))
+    left = np.stack([grf[f"ground_force_l_v{axis}"] for axis in "xyz"], axis=1)
+    np.testing.assert_allclose(opensim.to_z_up(left), data["foot_force"][:, 0], rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(torque.values.reshape(64, 23, 3), data["torque"], rtol=1e-6)
+    by_feet = data["foot_force"].sum(axis=1)
+    np.testing.assert_allclose(by_feet, data["wrench"][..., :3].sum(axis=1), atol=0.01 * data["mass"] * GRAVITY)
+    loaded = data["foot_force"][:, :, 2] > 0.1 * data["mass"] * GRAVITY
+    assert (data["contact"][:, [7, 8]] | data["contact"][:, [10, 11]])[loaded].all()
+    assert data["positive_work"].sum() > 20.0 > 0.0 > -20.0 > data["negative_work"].sum()
+    assert (data["plausibility"] > 0.5).all()
+
+
+def test_nothing_is_computed_twice_unless_asked(script, motions, solved, capsys):
+    before = (solved / "stride.npz").stat().st_mtime_ns
+    script.main(str(motions), out=str(solved))
+    assert (solved / "stride.npz").stat().st_mtime_ns == before
+    told = capsys.readouterr()
+    assert "stride" in told.out and "left out" in told.err
+    script.main(str(motions), out=str(solved), draw=False, overwrite=True)
+    assert (solved / "stride.npz").stat().st_mtime_ns > before
+    with pytest.raises(ValueError, match="cannot resume with another config"):
+        script.main(str(motions), script.SolveConfig(cutoff=8.0), out=str(solved))
+
+
+@pytest.fixture(scope="module")
+def unfitted(tmp_path_factory):
+    """Run folder of a solver at the start of its fit."""
+    config = FitConfig(model=ModelConfig(width=32, layers=1, heads=2, hidden=64), steps=1)
+    run = RunFolder.create(tmp_path_factory.mktemp("solver") / "run", config, 0)
+    write_json(run.path / "solver.json", {"fps": 30.0, "config": to_json(config)})
+    checkpoints = Checkpoints(run.path / "checkpoints")
+    checkpoints.save(0, start(config), {"schema_version": SCHEMA_VERSION, "config": to_json(config), "data": ""})
+    checkpoints.close()
+    return run.path
+
+
+def test_a_solver_that_knows_nothing_is_corrected_to_newtons_law(script, motions, unfitted, tmp_path):
+    config = script.SolveConfig(method="solver", solver=str(unfitted))
+    script.main(str(motions), config, out=str(tmp_path / "out"))
+    assert (tmp_path / "out" / "stride.png").stat().st_size > 50_000
+    with np.load(tmp_path / "out" / "stride.npz") as kept:
+        data = {name: kept[name] for name in kept.files}
+    weight = data["mass"] * GRAVITY
+    raw = np.linalg.norm(data["predicted_force"].sum(axis=1) - (0.0, 0.0, weight), axis=1).mean()
+    left = np.linalg.norm(data["residual"][:, :3], axis=1).mean()
+    assert raw > 0.1 * weight > 0.02 * weight > left
+    assert data["wrench"][..., 2].sum(axis=1).mean() == pytest.approx(weight, rel=0.05)
+    assert data["predicted_torque"].shape == data["torque"].shape
+
+
+def test_method_and_solver_go_together(script, motions, unfitted, tmp_path):
+    for config in (script.SolveConfig(method="solver"), script.SolveConfig(solver=str(unfitted))):
+        with pytest.raises(ValueError, match="expected method solver with a run folder of fit_solver"):
+            script.main(str(motions), config, out=str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_file_of_that_name_is_not_taken_for_a_result(script, motions, tmp_path):
+    script_out = tmp_path / "out"
+    script_out.mkdir()
+    np.savez(script_out / "stride.npz", x=np.zeros(3))
+    script.main(str(motions), out=str(script_out), draw=False)
+    notes = json.loads((script_out / "tables" / "solved.json").read_text())["notes"]
+    assert any("found no summary in it" in note for note in notes)
+    with np.load(script_out / "stride.npz") as kept:
+        assert kept.files == ["x"]
+
+
+def test_motions_are_listed_by_the_names_that_they_load_with(motions):
+    assert list(list_motions(motions)) == ["stride", "torn"]
+    body = anthropometric_body()
+    assert load_motion("stride", motions / "stride.npz", body).name == "stride"
+    with pytest.raises(ValueError, match=r"torn\.npz"):
+        load_motion("torn", motions / "torn.npz", body)
+    built_in = list_motions("procedural")
+    assert built_in["walk"] is None
+    np.testing.assert_allclose(
+        load_motion("bow", None, body).translation, jnp.asarray(procedural_clip("bow", body).translation), atol=1e-5
+    )
