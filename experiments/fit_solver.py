@@ -5,6 +5,7 @@
     python experiments/fit_solver.py --config.rates 60 120              # for motions of 30 to 120 frames per second
     python experiments/fit_solver.py --config.fit.model.representation smpl
     python experiments/fit_solver.py --config.hold-out both             # clips and people that it has not seen
+    python experiments/fit_solver.py --dataset imdy/raw_train           # the published ImDy release's files
     python experiments/fit_solver.py --resume                           # go on after an interruption
 
 The run folder then holds the solver (solver.json, checkpoints), its estimates on the held-out clips (estimates.npz)
@@ -32,6 +33,7 @@ from imdy_jax.solver.fit import FitConfig, fit
 from imdy_jax.solver.infer import Solver
 from imdy_jax.solver.model import PUBLISHED_PARAMETERS, num_parameters
 from imdy_jax.solver.pack import PackedDataset, Sequence, pack_dataset
+from imdy_jax.solver.pack_release import is_release, pack_release
 from imdy_jax.solver.split import HoldOut, novelty, split
 from imdy_jax.solver.tables import error_table, group_table, joint_table, rate_table
 
@@ -69,7 +71,7 @@ def main(
 
     Args:
       config: what to fit.
-      dataset: run folder of generate.py; its certified sequences are used.
+      dataset: run folder of generate.py, whose certified sequences are used, or the published ImDy release's files.
       run: run folder to write.
       resume: go on with the run that is in the folder.
       overwrite: throw away the run that is in the folder.
@@ -103,7 +105,10 @@ def main(
 def fit_to(config: SolverConfig, dataset: str, folder: RunFolder, windows: Path) -> Fitted:
     """Fit a solver in a run folder, going on where it was; the dataset is packed into the folder `windows`."""
     model, seed = config.fit.model, config.fit.seed
-    data = pack_dataset(Path(dataset) / "dataset.zarr", windows, model.representation, config.rates)
+    if is_release(dataset):
+        data = pack_release(dataset, windows, model.representation)
+    else:
+        data = pack_dataset(Path(dataset) / "dataset.zarr", windows, model.representation, config.rates)
     train, test = split(data.sequences, config.hold_out, config.test_share, seed)
     batches = WindowBatches(data, train, model.window, config.fit.batch_size, seed)
     held_out = WindowBatches(data, test, model.window, 256, seed)

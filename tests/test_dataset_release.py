@@ -10,6 +10,7 @@ from recorded_falls import records
 from scipy.spatial.transform import Rotation
 
 from imdy_jax import rotation
+from imdy_jax.body.anthropometric import anthropometric_body
 from imdy_jax.dataset.release import (
     from_release,
     read_release,
@@ -20,6 +21,8 @@ from imdy_jax.dataset.release import (
     to_release,
     write_release,
 )
+from imdy_jax.humanoid import REFERENCE_MASS
+from imdy_jax.solver.pack_release import pack_release
 
 FILES = ("pos", "rot", "torque", "grf", "weight")
 
@@ -127,3 +130,22 @@ def test_a_sequence_that_is_not_finite_is_reported_and_skipped(folder):
     told = []
     assert len(list(read_release(folder, told.append))) == 1
     assert "sequence 0 of grf.pkl is not finite at frame 5" in str(told[0])
+
+
+def test_a_solver_is_fitted_to_a_release_as_to_the_dataset_it_was_made_of(folder, recorded, tmp_path):
+    (folder / "weight.pkl").unlink()
+    body = anthropometric_body()
+    data = pack_release(folder, tmp_path / "windows", "joints", body)
+    assert len(data) == 2 and data.fps == pytest.approx(30.0)
+    sequence = data[0]
+    np.testing.assert_allclose(sequence.angular_momentum, recorded.angular_momentum[:-1], atol=1e-5)
+    np.testing.assert_array_equal(sequence.contact_force, recorded.contact_force[:-1])
+    assert sequence.mass == REFERENCE_MASS
+    # The same pose on another skeleton: the thigh keeps its direction, and has this body's length.
+    thigh = sequence.motion[:, 4] - sequence.motion[:, 1]
+    np.testing.assert_allclose(
+        np.linalg.norm(thigh, axis=-1), np.linalg.norm(body.joints[4] - body.joints[1]), rtol=1e-4
+    )
+    rot = np.asarray(next(read_release(folder)).rot)[:, 1]
+    down = Rotation.from_quat(rot, scalar_first=True) * Rotation.from_quat([0.5, 0.5, 0.5, 0.5])
+    np.testing.assert_allclose(thigh, down.apply(np.asarray(body.joints[4] - body.joints[1], float)), atol=1e-4)
