@@ -42,7 +42,7 @@ def write(folder: str | Path, solution: Solution, row: tuple) -> None:
     write_storage(folder / f"{name}_grf.mot", reaction_storage(f"{name}_grf", time, *feet))
     write_storage(folder / f"{name}_torque.sto", torque_storage(f"{name}_torque", time, data["torque"]))
     with replacing(folder / f"{name}.npz") as partial:
-        np.savez_compressed(partial, summary=np.array(json.dumps(row)), **data)  # type: ignore[arg-type]
+        np.savez_compressed(partial, summary=np.array(json.dumps(row)), **data)
 
 
 def written_row(folder: str | Path, name: str) -> tuple | None:

@@ -1,6 +1,7 @@
 """Figure of a motion's dynamics over time: forces under the feet, leg torques, what is unexplained, plausibility."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -33,12 +34,12 @@ def solution_figure(path: str | Path, solution: Solution, title: str = "") -> No
         for axis in axes.flat:
             shade(axis, time, solution.score < IMPLAUSIBLE, WRONG, "implausible")
             axis.margins(x=0.0)
-        named = {}
+        named: dict[str, Any] = {}
         for axis in axes.flat:
             named |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=RECORDED)
         if named:
-            figure.legend(named.values(), named.keys(), loc="outside upper right", ncols=len(named), frameon=False)
+            figure.legend(list(named.values()), list(named), loc="outside upper right", ncols=len(named), frameon=False)
 
 
 def shade(axis: Axes, time: np.ndarray, mask: np.ndarray, colour: str, label: str) -> None:

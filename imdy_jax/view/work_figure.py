@@ -48,7 +48,7 @@ def work_figure(
     norm = Normalize(-strongest, strongest, clip=True)
     pictures = _pictures(humanoid, surface, q, force, power / mass, moments, norm)
     with saved_figure(path, (11.0, 6.2)) as figure:
-        top, bottom = figure.subfigures(2, 1, height_ratios=(1.45, 1.0))
+        top, bottom = np.atleast_1d(figure.subfigures(2, 1, height_ratios=(1.45, 1.0)))
         for axis, t, picture in zip(top.subplots(1, panels), moments, pictures, strict=True):
             axis.imshow(picture)
             axis.set_axis_off()
