@@ -101,7 +101,7 @@ def unfitted(tmp_path_factory):
     """Run folder of a solver at the start of its fit."""
     config = FitConfig(model=ModelConfig(width=32, layers=1, heads=2, hidden=64), steps=1)
     run = RunFolder.create(tmp_path_factory.mktemp("solver") / "run", config, 0)
-    write_json(run.path / "solver.json", {"fps": 30.0, "config": to_json(config)})
+    write_json(run.path / "solver.json", {"rates": (30.0, 30.0), "config": to_json(config)})
     checkpoints = Checkpoints(run.path / "checkpoints")
     checkpoints.save(0, start(config), {"schema_version": SCHEMA_VERSION, "config": to_json(config), "data": ""})
     checkpoints.close()
