@@ -30,8 +30,8 @@ class FitConfig:
     """How the solver is fitted; the defaults are for minutes on two CPU cores.
 
     The paper: batches of 2,400 windows, a constant learning rate of 1e-3, 140 passes over 27,501 sequences, and
-    weights as LossWeights() has them. L_FD and L_cls are off here, as they make a step XXX times as long, L_cls alone
-    by a second pass of the encoder: the time goes further in more steps. `ablate_solver.py` fits with all.
+    weights as LossWeights() has them. L_FD and L_cls are off here: one asks for a third more arithmetic in a step, the
+    other, by a second pass of the encoder, for twice as much. `ablate_solver.py` fits with both.
     """
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
