@@ -43,6 +43,7 @@ def test_packing_keeps_every_number(packed):
     for i, steps in enumerate(LENGTHS):
         for kept, given in zip(packed[i], numbered(i, steps), strict=True):
             assert np.array_equal(kept, given)
+    assert not packed.angular_momentum.flags.writeable  # estimates can never be written over what was recorded
 
 
 def test_packing_the_same_source_again_reads_nothing_and_another_source_replaces_it(tmp_path):
