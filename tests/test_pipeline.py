@@ -104,7 +104,8 @@ def test_a_published_imitator_is_the_same_without_its_paths_and_training_goes_on
     config, trained = open_imitator(folder / "given" / "imitator-small")
     assert trained.digest == open_imitator(folder / "imitator")[1].digest
     assert config.people == PeopleConfig() and config.train.ppo.hidden == (32,)
-    assert "motions" not in (folder / "given" / "imitator-small" / "run.json").read_text()
+    written = [file.read_bytes() for file in (folder / "given").rglob("*") if file.is_file()]
+    assert len(written) > 3 and not any(str(folder).encode() in text for text in written)
     begin = ("--from-pretrained", "given/imitator-small", "--run", "further")
     _call(folder, *TRAIN, *begin, "--config.train.iterations", 1)
     rows = json.loads((folder / "further" / "tables" / "imitator.json").read_text())["rows"]
