@@ -41,8 +41,8 @@ def read_parts(dataset: Dataset, name: str, timestep: float, parts: int) -> tupl
     q, velocity = arrays["q"], arrays["substep_v"]
     passed = map_frames(_poses, np.float64(timestep), (q[:-1], velocity))
     passed = passed[:, :: velocity.shape[1] // parts].reshape(-1, q.shape[1])
-    parted = (arrays[x].reshape(len(passed), -1, *arrays[x].shape[2:]) for x in ("torque", "wrench"))
-    return np.concatenate([passed, q[-1:]]), *thirty_hertz_view(*parted, timestep)
+    torque, wrench = (arrays[x].reshape(len(passed), -1, *arrays[x].shape[2:]) for x in ("torque", "wrench"))
+    return np.concatenate([passed, q[-1:]]), *thirty_hertz_view(torque, wrench, timestep)
 
 
 @jax.jit
