@@ -12,11 +12,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from imdy_jax.skeleton import NUM_BODIES, NUM_JOINTS
 from imdy_jax.solver.features import Features, history, tokens
 from imdy_jax.solver.loss import LossWeights, Outputs
 from imdy_jax.solver.model import UNIT, Embedding, EncoderLayer, ImDyS, ModelConfig, Prediction
 from imdy_jax.solver.representation import REPRESENTATIONS
 
+NUM_DRIVES = 3 * (NUM_JOINTS + NUM_BODIES)  # numbers in the torques and forces of one step
 NOISE = 0.05  # m, m/s; the paper gives no figure
 
 

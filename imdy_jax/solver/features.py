@@ -51,8 +51,8 @@ def window_features(kind: Representation, motion: jax.Array, dt: float | jax.Arr
     local = in_frame(motion, heading, floor_point(kind, points, mask))
     ratio = jnp.asarray(dt, local.dtype) * REFERENCE_FPS
     velocity = finite_difference(local, dt)
-    both = [_as_at_reference(local, now, ratio), _as_at_reference(velocity, max(now - 1, 0), ratio)]
-    states = jnp.where(mask[:, None], jnp.concatenate(both, axis=-1), 0.0)
+    parts = [_as_at_reference(local, now, ratio), _as_at_reference(velocity, max(now - 1, 0), ratio)]
+    states = jnp.where(mask[:, None], jnp.concatenate(parts, axis=-1), 0.0)
     return Features(states, mask, heading, jnp.log2(ratio))
 
 

@@ -20,7 +20,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
-from imdy_jax.solver.cycle import ForwardDynamics, dynamics
+from imdy_jax.solver.cycle import NUM_DRIVES, ForwardDynamics, dynamics
 from imdy_jax.solver.features import Features, history, tokens, window_features
 from imdy_jax.solver.infer import Solver, in_blocks, windows_of
 from imdy_jax.solver.loss import forward_loss
@@ -162,8 +162,8 @@ def _examples(solver: Solver, trial: Trial, count: int) -> Examples:
     known = np.isfinite(torque).all(axis=1)
     windows, torque = windows[known], torque[known].astype(np.float32)
     if not len(windows):
-        none = partial(np.zeros, dtype=np.float32)
-        return Examples(windows, none(0), none((0, solver.config.width)), none((0, 3 * (23 + 24))), torque)
+        dt, feature, told = (np.zeros((0, *n), np.float32) for n in ((), (solver.config.width,), (NUM_DRIVES,)))
+        return Examples(windows, dt, feature, told, torque)
     feature, told = in_blocks(lambda block: _encode(solver, block, 1.0 / trial.fps), windows)
     return Examples(windows, np.full(len(windows), 1.0 / trial.fps, np.float32), feature, told, torque)
 
