@@ -19,7 +19,9 @@ import train_imitator
 
 from envs.imitator import ImitatorConfig
 from envs.people import PeopleConfig
+from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.train import TrainConfig
+from imdy_jax.motion.load import PROCEDURAL
 from imdy_jax.report import Table, clock, command, read_table, show
 from imdy_jax.solver.fit import FitConfig
 
@@ -38,7 +40,9 @@ def main(motions: str = "procedural", minutes: float = 5.0, run: str | None = No
     imitator, dataset, solver = (folder / part for part in ("imitator", "dataset", "solver"))
     clocks = [time.monotonic()]
 
-    config = ImitatorConfig(people=PeopleConfig(motions=motions), train=TrainConfig(minutes=minutes))
+    # The built-in motions obey physics, and the controller nearly follows them by itself: little has to be tried out.
+    ppo = PPOConfig(spread=0.06, least_spread=0.03) if motions == PROCEDURAL else PPOConfig()
+    config = ImitatorConfig(people=PeopleConfig(motions=motions), train=TrainConfig(minutes=minutes, ppo=ppo))
     train_imitator.main(config, str(imitator), resume=True)
     clocks.append(time.monotonic())
     generate.main(generate.GenerateConfig(), str(imitator), str(dataset))
