@@ -113,8 +113,8 @@ def test_a_published_imitator_is_the_same_without_its_paths_and_training_goes_on
     assert rows[0][:2] == [0.0, 0]
     assert rows[0][2:7] == pytest.approx(before[2:7], rel=1e-3)  # it begins as good as it was
     actors = [open_imitator(folder / name)[1].params["actor"] for name in ("imitator", "further")]
-    same = [np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, actors), strict=True)]
-    assert all(same)  # for the first iterations the critic listens
+    for first, after in zip(*map(jax.tree.leaves, actors), strict=True):
+        np.testing.assert_allclose(after, first, rtol=1e-5)  # for the first iterations only the critic learns
 
 
 def test_a_policy_of_another_kind_is_no_beginning(line, folder):

@@ -107,7 +107,7 @@ def _logit(config: StyleConfig, params: dict, windows: jax.Array) -> jax.Array:
 
 
 def _network(config: StyleConfig) -> MLP:
-    return MLP(tuple(config.hidden), 1)
+    return MLP(tuple(config.hidden), 1, normalized=False)  # the penalty holds its slope; normalising would hide it
 
 
 def _adam(config: StyleConfig) -> optax.GradientTransformation:

@@ -44,19 +44,20 @@ def update_normalizer(normalizer: Normalizer, observation: jax.Array) -> Normali
 
 
 class MLP(nn.Module):
-    """Dense layers, each normalised, with SiLU, and a linear head that starts at zero.
+    """Dense layers, normalised unless said otherwise, with SiLU, and a linear head that starts at zero.
 
     An untrained policy plays the bare reference.
     """
 
     hidden: Sequence[int]
     outputs: int
+    normalized: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for width in self.hidden:
             x = nn.Dense(width, kernel_init=nn.initializers.orthogonal(jnp.sqrt(2.0)))(x)
-            x = nn.silu(nn.LayerNorm()(x))
+            x = nn.silu(nn.LayerNorm()(x) if self.normalized else x)
         return nn.Dense(self.outputs, kernel_init=nn.initializers.zeros)(x)
 
 
