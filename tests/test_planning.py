@@ -22,7 +22,7 @@ from imdy_jax.imitation.policy import Trained, init_normalizer, make_policy
 from imdy_jax.motion.procedural import procedural_clip
 
 PLAN = PlanConfig(particles=96, attempts=4)
-REFINE = RefineConfig(rounds=1, improvements=3)
+REFINE = RefineConfig(rounds=2, improvements=3)
 SEARCH = SearchConfig(passes=1, plan=PLAN, refine=REFINE)
 FRAMES, RESTING = 70, 40
 
