@@ -56,13 +56,15 @@ def publish(path: str, to: str) -> None:
     """Copy what it takes to act, and to go on learning, from a run folder to a new one: the newest policy, its config
     without the people and motions, which have paths, its provenance and its table.
 
-    Raises ValueError where there is no policy, FileExistsError where there is something at the new place.
+    Raises ValueError where there is no policy, or something at the new place.
     """
     source, target = RunFolder.open(path), Path(to)
     config = source.config(ImitatorConfig)
     step = Checkpoints(source.path / "policy").latest_step()
     if step is None:
         raise ValueError(f"{source.path / 'policy'}: holds no policy; train one with train_imitator.py")
+    if target.exists():
+        raise ValueError(f"{target}: is there already, expected a new folder; name another, or remove it")
     target.mkdir(parents=True)
     write_json(target / "config.json", to_json(replace(config, people=PeopleConfig())))
     shutil.copytree(source.path / "policy" / str(step), target / "policy" / str(step))

@@ -127,9 +127,11 @@ def test_a_sequence_that_is_not_finite_is_reported_and_skipped(folder):
     grf = [np.array(x) for x in joblib.load(folder / "grf.pkl")]
     grf[0][5, 3, 1] = np.nan
     joblib.dump(grf, folder / "grf.pkl")
+    joblib.dump([70.0, 0.0], folder / "weight.pkl")
     told = []
-    assert len(list(read_release(folder, told.append))) == 1
+    assert not list(read_release(folder, told.append))
     assert "sequence 0 of grf.pkl is not finite at frame 5" in str(told[0])
+    assert "sequence 1 of weight.pkl is 0.0, expected kg above zero" in str(told[1])
 
 
 def test_a_solver_is_fitted_to_a_release_as_to_the_dataset_it_was_made_of(folder, recorded, tmp_path):

@@ -149,6 +149,8 @@ def _check(sequence: Released, where: str) -> None:
         if not np.isfinite(array).all():
             frame = int(np.argwhere(~np.isfinite(array))[0, 0])
             raise ValueError(f"{where} of {name}.pkl is not finite at frame {frame}, expected numbers; leave it out")
+    if sequence.weight is not None and not 0 < float(sequence.weight) < np.inf:
+        raise ValueError(f"{where} of weight.pkl is {sequence.weight}, expected kg above zero; leave it out")
 
 
 @jax.jit
