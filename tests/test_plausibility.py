@@ -65,7 +65,7 @@ def test_passing_artefacts_change_the_planted_frames_alone(clean, plant):
         q, wrong = plant(clean[1], 30.0, np.random.default_rng(seed))
         changed = np.abs(q - clean[1]).max(axis=1) > 1e-9
         assert not changed[~wrong].any()
-        assert changed[wrong].mean() > 0.85, "a floating phase begins and ends on the floor"
+        assert changed[wrong].mean() >= 0.9, "a floating phase begins and ends on the floor"
         np.testing.assert_allclose(np.linalg.norm(q[:, 3:].reshape(-1, 24, 4), axis=2), 1.0, atol=1e-6)
 
 
