@@ -39,10 +39,8 @@ def write_arrays(
         partial.mkdir(parents=True)
         try:
             (partial / "zarr.json").write_text(_group_metadata(attributes))
-            creating = [_create(partial / name, array, fields[name]) for name, array in arrays.items()]
-            writing = [file.result().write(x) for file, x in zip(creating, arrays.values(), strict=True)]
-            for done in writing:
-                done.result()
+            files = _all([_create(partial / name, array, fields[name]) for name, array in arrays.items()])
+            _all([file.write(array) for file, array in zip(files, arrays.values(), strict=True)])
             return _rename(partial, path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -92,6 +90,13 @@ def remove_left_over(root: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
     with contextlib.suppress(OSError):
         (root / PARTIAL).rmdir()
+
+
+def _all(futures: list[tensorstore.Future]) -> list[Any]:
+    """Every result, or the first error once all have ended: none may still write into a folder that is removed."""
+    for future in futures:
+        future.exception()
+    return [future.result() for future in futures]
 
 
 def _result(path: Path, future: tensorstore.Future) -> Any:
