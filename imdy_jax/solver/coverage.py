@@ -64,8 +64,7 @@ def coverage_table(held: list[Held]) -> Table:
         return Table(title, _COLUMNS, (), ("One clip alone cannot both set the error bars and judge them.",))
     joined = [np.concatenate(x) for x in zip(*parts, strict=True)]
     notes = (
-        "Shares of components within their interval. Factors of the network's spread come from the other clips "
-        f"({folds} parts), none from what was fitted.",
+        f"Shares of components within their interval; the factors of each clip are of the others ({folds} parts).",
         "Half-width and error: means of the components. Loaded: the recorded force is above 1 % of body weight.",
     )
     return Table(title, _COLUMNS, tuple(_rows(joined)), notes)

@@ -72,11 +72,12 @@ class WindowBatches:
         """The windows of the given numbers (B,), each below len(times)."""
         t, stride = self.times[chosen][:, None], self.strides[chosen][:, None]
         steps = _sums(self.data.contact_force, t + stride * np.arange(2), stride)
-        balance = None if self.data.balance is None else _sums(self.data.balance, t, stride)[:, 0] / stride.astype(np.float32)
+        count = stride.astype(np.float32)
+        balance = None if self.data.balance is None else _sums(self.data.balance, t, stride)[:, 0] / count
         return Windows(
             motion=self.data.motion[t + stride * self.frames],
             angular_momentum=_sums(self.data.angular_momentum, t, stride)[:, 0],
-            contact_force=steps / stride[..., None, None].astype(np.float32),
+            contact_force=steps / count[..., None, None],
             mass=self.mass[chosen],
             dt=(stride[:, 0] * self.data.dt).astype(np.float32),
             balance=balance,

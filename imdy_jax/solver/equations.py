@@ -28,9 +28,7 @@ class Equations(NamedTuple):
     rotation: jax.Array  # (24, 4) body to heading frame
 
 
-def window_equations(
-    row: jax.Array, contact_force: jax.Array, mass: jax.Array, heading: jax.Array
-) -> Equations:
+def window_equations(row: jax.Array, contact_force: jax.Array, mass: jax.Array, heading: jax.Array) -> Equations:
     """The equations of one window.
 
     Args:
@@ -56,7 +54,7 @@ def window_equations(
 
 
 def whole_body_residual(equations: Equations, force: jax.Array) -> jax.Array:
-    """What forces (24, 3), N/kg, leave unexplained of the whole body's motion (6,), N/kg: force, and moment over LEVER."""
+    """What forces (24, 3), N/kg, miss of the whole body's motion (6,), N/kg: the force, and the moment over LEVER."""
     moment = jnp.sum(jnp.cross(equations.point, force) + equations.free, axis=0) - equations.moment
     return jnp.concatenate([jnp.sum(force, axis=0) - equations.force, moment / LEVER])
 

@@ -82,7 +82,8 @@ def estimate(solver: Solver, motion: np.ndarray, fps: float, mass: float) -> Est
         return Estimate(momentum, force, fps)
     spreads = solved.torque_spread * mass, solved.force_spread * mass
     known = solver.calibration
-    return Estimate(momentum, force, fps, *spreads, known and known.intervals(*spreads, force, mass))
+    intervals = None if known is None else known.intervals(*spreads, force, mass)
+    return Estimate(momentum, force, fps, *spreads, intervals)
 
 
 def estimate_windows(variables: dict, config: ModelConfig, motion: jax.Array, dt: jax.Array) -> WindowEstimate:

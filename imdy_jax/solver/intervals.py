@@ -1,7 +1,7 @@
 """Error bars of the estimates: the network's spread, stretched until it holds on motions that it was not fitted to.
 
-The network tells, for each joint and frame, the scale of a Laplace distribution of the estimate's error. Half-widths are
-that scale times a factor of the joint and the level: the quantile of |error| / scale over held-out motions (split
+The network tells, for each joint and frame, the scale of a Laplace distribution of the estimate's error. Half-widths
+are that scale times a factor of the joint and the level: the quantile of |error| / scale over held-out motions (split
 conformal prediction, Papadopoulos et al. 2002; Lei et al. 2018). So the network says where it knows less, and the
 held-out motions say how much less. Segments have two factors, since most of the time most of them bear nothing.
 """
@@ -54,7 +54,7 @@ class Calibration:
     def intervals(
         self, torque_spread: np.ndarray, force_spread: np.ndarray, force: np.ndarray, mass: float
     ) -> Intervals:
-        """Intervals of T estimates from their spreads (N·m, N), the estimated forces (T, 24, 3), N, and the mass, kg."""
+        """Of T estimates, from their spreads (N·m, N), the estimated forces (T, 24, 3), N, and the mass, kg."""
         load = bears_load(force, mass).astype(int)
         factor = self.force[:, load, np.arange(NUM_BODIES)]  # (L, T, 24)
         return Intervals(self.torque[:, None, :, None] * torque_spread, factor[..., None] * force_spread)

@@ -110,13 +110,15 @@ def plausible_loss(recorded: jax.Array, spoiled: jax.Array) -> jax.Array:
 
 def whole_body_loss(prediction: Prediction, equations: Equations) -> jax.Array:
     """Newton and Euler: mean over the components of what the predicted forces miss of the force and the moment (over
-    LEVER) that the motion of the whole body takes, N on the reference body."""
+    LEVER) that the motion of the whole body takes, N on the reference body.
+    """
     return 100.0 * jnp.mean(jnp.abs(whole_body_residual(equations, prediction.contact_force[0]))) / UNIT
 
 
 def each_joint_loss(prediction: Prediction, equations: Equations) -> jax.Array:
-    """Mean over the components of predicted torques less those that the predicted forces leave to the joints, N·m on the
-    reference body."""
+    """Inverse dynamics: mean over the components of the predicted torques less those that the predicted forces leave to
+    the joints, N·m on the reference body.
+    """
     left = remaining_torque(equations, prediction.contact_force[0])
     return 100.0 * jnp.mean(jnp.abs(prediction.torque - left)) / UNIT
 
@@ -135,7 +137,8 @@ def spread_loss(prediction: Prediction, targets: Targets) -> jax.Array:
     errors = targets.torque - prediction.torque, targets.contact_force[0] - prediction.contact_force[0]
     scales = prediction.torque_spread, prediction.force_spread
     score = lambda e, b: jnp.mean(jnp.log(2.0 * b / UNIT) + jnp.abs(e) / b)  # noqa: E731
-    return sum(score(jax.lax.stop_gradient(e), b) for e, b in zip(errors, scales, strict=True))
+    torque, force = (score(jax.lax.stop_gradient(e), b) for e, b in zip(errors, scales, strict=True))
+    return torque + force
 
 
 def _cosine_distance(direction: jax.Array, target: jax.Array) -> jax.Array:

@@ -28,8 +28,8 @@ def batch_loss(
     )
     equations = None
     if weights.newton_euler:
-        force = windows.contact_force[:, 0]
-        equations = jax.vmap(window_equations)(windows.balance, force, windows.mass, features.heading)
+        known = jnp.asarray(windows.balance), windows.contact_force[:, 0]
+        equations = jax.vmap(window_equations)(*known, windows.mass, features.heading)
     spoiled = jax.vmap(_spoiled)(features, keys) if weights.plausible else None
     variables = {"params": params, "statistics": constants}
     outputs = Training(config, weights).apply(variables, features, spoiled)

@@ -47,7 +47,7 @@ def read_parts(dataset: Dataset, name: str, timestep: float, parts: int) -> tupl
 
 
 def substep_poses(timestep: jax.Array, q: jax.Array, velocity: jax.Array) -> jax.Array:
-    """Poses (S, 99) before each substep, from that before the control step (99,) and the velocities (S, 75) after them."""
+    """Poses (S, 99) before each substep, from the first of them (99,) and the velocity (S, 75) after each."""
     return jax.lax.scan(lambda q, v: (integrate(q, v, timestep), q), q, velocity)[1]
 
 

@@ -77,8 +77,9 @@ def _bands(axes: np.ndarray, time: np.ndarray, curves: list[np.ndarray], halves:
     A foot's is the sum of its segments', as if they erred alike.
     """
     for axis, curve, half in zip(axes, [curves[-1], *curves[:-1]], [halves[-1], *halves[:-1]], strict=True):
-        half = np.abs(half)  # torques are signed as gait analysis has them
-        axis.fill_between(time, curve - half, curve + half, color=_PLAIN, alpha=0.18, linewidth=0.0, label="90 % of ImDyS")
+        width = np.abs(half)  # torques are signed as gait analysis has them
+        ends = curve - width, curve + width
+        axis.fill_between(time, *ends, color=_PLAIN, alpha=0.18, linewidth=0.0, label="holds 90 %")
 
 
 def _share_heights(axes: np.ndarray) -> None:
