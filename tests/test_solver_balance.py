@@ -101,9 +101,9 @@ def test_load_moved_to_the_other_foot_is_found_by_its_moment_alone(record):
 def test_no_heading_and_no_place_matters(record):
     rows, force, _, mass = steps_of(record, 1)
     wrong = force + 30.0 * np.random.default_rng(0).normal(size=force.shape)
-    known = from_rows(jnp.asarray(rows))
-    turn, shift = rotation.exp(jnp.array([0.0, 0.0, 2.2])), jnp.array([3.0, -7.0, 0.0])
     with jax.enable_x64(True):
+        known = from_rows(jnp.asarray(rows))
+        turn, shift = rotation.exp(jnp.array([0.0, 0.0, 2.2])), jnp.array([3.0, -7.0, 0.0])
         turned = lambda x: rotation.rotate(turn, x)  # noqa: E731
         total, moment = turned(known.wanted[:, :3]), turned(known.wanted[:, 3:])
         elsewhere = Balance(

@@ -1,6 +1,7 @@
 """Error bars: they hold what they promise where the noise is known, and what they are made from stays apart."""
 
 import dataclasses
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +63,7 @@ def test_coverage_is_judged_by_factors_of_the_other_clips():
     rows = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
     joints = rows["torques, all joints"]
     low, high = map(float, joints["90 % by clip"].split(" – "))
-    assert low < 60 and 90 <= high < 97 and "6 held-out clip(s)" in table.title
+    assert low < 60 and high > 95 and "6 held-out clip(s)" in table.title
     assert joints["error"] == pytest.approx(np.mean([h.torque_error for h in held]), rel=1e-6)
     assert {"torques, leg", "forces, feet, loaded", "forces, other segments"} < rows.keys()
     alike = coverage_table([noisy(f"c{i}", i) for i in range(4)]).rows
@@ -140,8 +141,8 @@ def test_a_fitted_solver_tells_error_bars_once_calibrated_and_forgets_them_when_
     )
     wide = width > np.median(width)
     assert error[wide].mean() > 3 * error[~wide].mean()
-    longer = dataclasses.replace(CONFIG, steps=61)
-    fit(longer, batches, held_out, run)
+    shutil.rmtree(run.path / "checkpoints" / "60")  # as if it had been killed on the way
+    fit(CONFIG, batches, held_out, run)
     assert load_solver(run).calibration is None
 
 

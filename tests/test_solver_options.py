@@ -9,13 +9,13 @@ import pytest
 from swaying_people import DT, swaying_people
 
 from imdy_jax import rotation
-from imdy_jax.run import to_json
+from imdy_jax.run import Checkpoints, RunFolder, to_json, write_json
 from imdy_jax.solver.architecture import ModelConfig, sized
 from imdy_jax.solver.features import Targets, frames
-from imdy_jax.solver.fit import FitConfig, start
+from imdy_jax.solver.fit import FitConfig, load_solver, start
 from imdy_jax.solver.infer import estimate_windows
 from imdy_jax.solver.intervals import BEARING
-from imdy_jax.solver.loss import contact_loss
+from imdy_jax.solver.loss import LossWeights, contact_loss
 from imdy_jax.solver.model import ImDyS, init, num_parameters
 
 SMALL = ModelConfig(width=16, layers=1, heads=2, hidden=32)
@@ -109,15 +109,29 @@ def test_contact_gates_the_forces_and_is_told_from_what_bears_load():
     assert float(contact_loss(jnp.where(bears, -12.0, -20.0), targets)) == pytest.approx(12 / 48, rel=1e-3)
 
 
-def test_the_default_is_the_paper_s_network_and_reads_what_was_written_before_there_were_options():
+def test_the_default_is_the_paper_s_network():
     fresh = jax.eval_shape(lambda: start(FitConfig()))
     assert set(fresh.params["inverse"]) == {
         "embed", "encoder_0", "encoder_1", "encoder_2", "torque_magnitude", "torque_direction", "force_magnitude",
         "force_direction",
     }  # fmt: skip
     assert set(fresh.statistics["inverse"]) == {"embed"}
-    written = {k: v for k, v in to_json(ModelConfig()).items() if k not in ("attention", "contact", "spread")}
-    assert ModelConfig(**written) == ModelConfig()
+
+
+def test_a_solver_that_was_written_before_there_were_options_is_read(tmp_path):
+    config = FitConfig(model=SMALL, weights=LossWeights(forward=0.0, plausible=0.0))
+    written = to_json(config)
+    for part, names in (("model", ("attention", "contact", "spread")),
+                        ("weights", ("whole_body", "each_joint", "contact", "spread"))):  # fmt: skip
+        written[part] = {name: value for name, value in written[part].items() if name not in names}
+    run = RunFolder.create(tmp_path / "run", config, 0)
+    write_json(run.path / "solver.json", {"rates": (30.0, 30.0), "config": written})
+    checkpoints, state = Checkpoints(run.path / "checkpoints"), start(config)
+    checkpoints.save(0, state, {})
+    checkpoints.close()
+    read = load_solver(run)
+    assert (read.config, read.calibration) == (SMALL, None)
+    jax.tree.map(np.testing.assert_array_equal, read.variables, state.variables)
 
 
 def test_ten_times_the_size():
