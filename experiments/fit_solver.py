@@ -4,6 +4,7 @@
     python experiments/fit_solver.py --config.fit.steps 20000           # longer
     python experiments/fit_solver.py --config.rates 60 120              # for motions of 30 to 120 frames per second
     python experiments/fit_solver.py --config.fit.model.representation smpl
+    python experiments/fit_solver.py --config.fit.model.spread          # with error bars, held to what they promise
     python experiments/fit_solver.py --config.hold-out both             # clips and people that it has not seen
     python experiments/fit_solver.py --dataset imdy/raw_train           # the published ImDy release's files
     python experiments/fit_solver.py --resume                           # go on after an interruption
@@ -91,7 +92,7 @@ def main(
     tables = folder.path / "tables"
     show(joint_table(sequences, estimates, window), tables / "joints.json")
     if fitted.solver.config.spread:
-        held = [hold(fitted.solver, s, data.fps) for s in sequences]
+        held = hold(fitted.solver, sequences, data.fps)
         Calibration.of(h.ratios for h in held).write(folder.path / CALIBRATION)
         show(coverage_table(held), tables / "coverage.json")
     activities = [family(s.clip) for s in sequences]

@@ -126,7 +126,7 @@ def test_estimates_are_fitted_as_without_error_bars(fitted):
 
 def test_a_fitted_solver_tells_error_bars_once_calibrated_and_forgets_them_when_fitted_further(fitted):
     solver, run, batches, held_out, people = fitted
-    held = [hold(solver, s, FPS) for s in people[8:]]
+    held = hold(solver, people[8:], FPS)
     raw = estimate(solver, people[8].motion, FPS, people[8].mass)
     assert raw.intervals is None and raw.torque_spread.shape == (60, 23, 3) and (raw.force_spread > 0).all()
     heavy = estimate(solver, people[8].motion, FPS, 2 * people[8].mass)
@@ -152,4 +152,4 @@ def test_a_solver_without_spread_has_none_to_judge(fitted):
     state = start(dataclasses.replace(CONFIG, model=plain))
     mute = dataclasses.replace(fitted[0], variables=state.variables, config=plain)
     with pytest.raises(ValueError, match=r"tells no spread, expected one fitted with model\.spread"):
-        hold(mute, people[8], FPS)
+        hold(mute, people[8:9], FPS)

@@ -8,7 +8,7 @@ motion of all that hangs on it takes, less what those forces do there. All of it
 
 F, N (about the centre of mass c) and τ_free are inverse dynamics of the recorded q, v and v̇ at every substep. A force
 on a segment says not where it acts, so x_b is where the segment's recorded load meets the floor (the segment's joint
-where it bears none), and what moment the load has about x_b, a few N·m about the vertical, is added as it was recorded.
+where it bears none), and what moment the load has about x_b, which is about the vertical, is added as it was recorded.
 
 What is kept is linear in time, moments about the world's origin, so that a step of any rate is the mean of its parts.
 Where a force changes while the body turns within a step, means do not commute: tests/test_solver_balance.py bounds it.

@@ -11,6 +11,7 @@ from imdy_jax.solver.intervals import Calibration, Ratios, bears_load
 from imdy_jax.solver.pack import Sequence
 from imdy_jax.solver.scores import inside
 
+_MOST = 200_000  # steps, evenly chosen where there are more
 _FOLDS = 10  # parts of the clips at most, each of which is judged by factors from all the others
 _FEET = np.isin(np.arange(len(GROUPS)), (*LEFT_FOOT, *RIGHT_FOOT))
 _COLUMNS = ("intervals of", "unit", "50 % hold %", "90 % hold %", "90 % by clip", "half-width of 90 %", "error")
@@ -35,8 +36,13 @@ class Held(NamedTuple):
         return Ratios(torque, force, bears_load(self.force, self.mass))
 
 
-def hold(solver: Solver, sequence: Sequence, fps: float) -> Held:
-    """Estimate a held-out sequence; raises ValueError where the solver tells no spread, or as `estimate` does."""
+def hold(solver: Solver, sequences: list[Sequence], fps: float) -> list[Held]:
+    """Estimate held-out sequences; raises ValueError where the solver tells no spread, or as `estimate` does."""
+    every = 1 + sum(len(s.contact_force) for s in sequences) // _MOST
+    return [_hold(solver, s, fps, every) for s in sequences]
+
+
+def _hold(solver: Solver, sequence: Sequence, fps: float, every: int) -> Held:
     said = estimate(solver, sequence.motion, fps, sequence.mass)
     if said.torque_spread is None or said.force_spread is None:
         raise ValueError("solver: tells no spread, expected one fitted with model.spread; fit it with that on")
@@ -46,7 +52,7 @@ def hold(solver: Solver, sequence: Sequence, fps: float) -> Held:
         said.torque_spread, said.force_spread,
     )  # fmt: skip
     steps = inside(len(said.contact_force), solver.config.window)
-    return Held(sequence.clip, sequence.mass, *(x[steps] for x in arrays))
+    return Held(sequence.clip, sequence.mass, *(x[steps][::every] for x in arrays))
 
 
 def coverage_table(held: list[Held]) -> Table:
