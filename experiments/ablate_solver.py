@@ -90,7 +90,8 @@ def main(
     title = f"{what}, on {clips} held-out clip(s) and {config.fit.steps:,} batches of fitting"
     columns = BEYOND if beyond else COLUMNS
     notes = ("95 %: by bootstrap over clips.",)
-    show(Table(title, columns, (*rows, *PUBLISHED[table]), notes), json or Path(run) / "tables" / f"table{table}.json")
+    kept = Path(run) / "tables" / (f"{table}.json" if beyond else f"table{table}.json")
+    show(Table(title, columns, (*rows, *PUBLISHED[table]), notes), json or kept)
 
 
 if __name__ == "__main__":
