@@ -28,7 +28,7 @@ from imdy_jax.solver.tables import BEYOND, COLUMNS, TABLE_5, TABLE_6, Row, inter
 
 # By table: each variant's name, its folder, and what of the model and of the weights it changes.
 Variant = tuple[str, str, dict[str, Any], dict[str, Any]]
-NEWTON_EULER = {"whole_body": 0.01, "each_joint": 0.01}
+NEWTON_EULER = {"whole_body": 0.001, "each_joint": 0.01}
 LONGER = {"attention": "both", "window": 6}
 VARIANTS: dict[str, tuple[Variant, ...]] = {
     "5": (

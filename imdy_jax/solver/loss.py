@@ -30,8 +30,8 @@ class LossWeights:
     direction: float = 1.0  # L_cos, α₂
     forward: float = 0.01  # L_FD, α₃
     plausible: float = 1.0  # L_cls, α₄
-    whole_body: float = 0.0  # contact forces against the motion of the whole body; 0.01 makes it as large as L_mag
-    each_joint: float = 0.0  # torques against what those forces leave to each joint; likewise
+    whole_body: float = 0.0  # contact forces against the motion of the whole body; 0.001 is as strong as L_mag
+    each_joint: float = 0.0  # torques against what those forces leave to each joint; 0.01 is as strong as L_mag
     contact: float = 1.0  # cross-entropy, where the model has `contact`
     spread: float = 1.0  # score of the spread, where the model has `spread`
 
