@@ -4,6 +4,7 @@
     python experiments/fit_solver.py --config.fit.steps 20000           # longer
     python experiments/fit_solver.py --config.rates 60 120              # for motions of 30 to 120 frames per second
     python experiments/fit_solver.py --config.fit.model.representation smpl
+    python experiments/fit_solver.py --config.fit.model.spread          # with error bars, held to what they promise
     python experiments/fit_solver.py --config.hold-out both             # clips and people that it has not seen
     python experiments/fit_solver.py --dataset imdy/raw_train           # the published ImDy release's files
     python experiments/fit_solver.py --resume                           # go on after an interruption
@@ -14,13 +15,15 @@ and the tables. On ImDy the paper reports mPJE of 0.021 N·m·s/kg for torques a
 --config.fit.weights.plausible 1, all of the paper's are (ablate_solver.py).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from imdy_jax.motion.clip import family
 from imdy_jax.report import Table, command, show
 from imdy_jax.run import RunFolder, enable_compilation_cache
+from imdy_jax.solver.architecture import Size, sized
+from imdy_jax.solver.coverage import coverage_table, hold
 from imdy_jax.solver.data import WindowBatches
 from imdy_jax.solver.evaluate import (
     Predictions,
@@ -29,8 +32,9 @@ from imdy_jax.solver.evaluate import (
     save_predictions,
     solver_predictions,
 )
-from imdy_jax.solver.fit import FitConfig, fit
+from imdy_jax.solver.fit import CALIBRATION, FitConfig, fit
 from imdy_jax.solver.infer import Solver
+from imdy_jax.solver.intervals import Calibration
 from imdy_jax.solver.model import PUBLISHED_PARAMETERS, num_parameters
 from imdy_jax.solver.pack import PackedDataset, Sequence, pack_dataset
 from imdy_jax.solver.pack_release import is_release, pack_release
@@ -46,6 +50,7 @@ class SolverConfig:
     rates: tuple[int, ...] = ()  # frames per second that it is fitted to beside the recorded ones
     hold_out: HoldOut = "clip"  # clips with all their copies, people, or both
     test_share: float = 0.2  # of the clips, and of the people, at least one each
+    size: Size = "given"  # of the network: as fit.model says, or ten times the paper's
 
 
 class Fitted(NamedTuple):
@@ -86,6 +91,10 @@ def main(
 
     tables = folder.path / "tables"
     show(joint_table(sequences, estimates, window), tables / "joints.json")
+    if fitted.solver.config.spread:
+        held = hold(fitted.solver, sequences, data.fps)
+        Calibration.of(h.ratios for h in held).write(folder.path / CALIBRATION)
+        show(coverage_table(held), tables / "coverage.json")
     activities = [family(s.clip) for s in sequences]
     show(group_table("By activity", sequences, activities, estimates, window), tables / "activities.json")
     new = novelty(data.sequences, fitted.train, fitted.test)
@@ -104,17 +113,18 @@ def main(
 
 def fit_to(config: SolverConfig, dataset: str, folder: RunFolder, windows: Path) -> Fitted:
     """Fit a solver in a run folder, going on where it was; the dataset is packed into the folder `windows`."""
-    model, seed = config.fit.model, config.fit.seed
+    fit_config = replace(config.fit, model=sized(config.fit.model, config.size))
+    model, seed, balance = fit_config.model, fit_config.seed, fit_config.weights.newton_euler
     if is_release(dataset):
         data = pack_release(dataset, windows, model.representation)
     else:
-        data = pack_dataset(Path(dataset) / "dataset.zarr", windows, model.representation, config.rates)
+        data = pack_dataset(Path(dataset) / "dataset.zarr", windows, model.representation, config.rates, balance)
     train, test = split(data.sequences, config.hold_out, config.test_share, seed)
     batches = WindowBatches(data, train, model.window, config.fit.batch_size, seed)
     held_out = WindowBatches(data, test, model.window, 256, seed)
     counts = (len(batches.times), len(train), len(held_out.times), len(test))
     print("{:,} windows of {} sequences to fit, {:,} of {} held out".format(*counts))
-    return Fitted(fit(config.fit, batches, held_out, folder), data, batches, train, test)
+    return Fitted(fit(fit_config, batches, held_out, folder), data, batches, train, test)
 
 
 def with_size(table: Table, fitted: Fitted) -> Table:

@@ -15,7 +15,8 @@ from imdy_jax.motion.amass import write_amass
 from imdy_jax.motion.load import list_motions, load_motion
 from imdy_jax.motion.procedural import procedural_clip
 from imdy_jax.run import Checkpoints, RunFolder, to_json, write_json
-from imdy_jax.solver.fit import SCHEMA_VERSION, FitConfig, start
+from imdy_jax.solver.fit import CALIBRATION, SCHEMA_VERSION, FitConfig, start
+from imdy_jax.solver.intervals import Calibration, Ratios
 from imdy_jax.solver.model import ModelConfig
 
 SCRIPT = Path(__file__).resolve().parents[1] / "experiments" / "solve.py"
@@ -98,13 +99,16 @@ def test_nothing_is_computed_twice_unless_asked(script, motions, solved, capsys)
 
 @pytest.fixture(scope="module")
 def unfitted(tmp_path_factory):
-    """Run folder of a solver at the start of its fit."""
-    config = FitConfig(model=ModelConfig(width=32, layers=1, heads=2, hidden=64), steps=1)
+    """Run folder of a solver at the start of its fit, with error bars of random factors."""
+    config = FitConfig(model=ModelConfig(width=32, layers=1, heads=2, hidden=64, spread=True), steps=1)
     run = RunFolder.create(tmp_path_factory.mktemp("solver") / "run", config, 0)
     write_json(run.path / "solver.json", {"rates": (30.0, 30.0), "config": to_json(config)})
     checkpoints = Checkpoints(run.path / "checkpoints")
     checkpoints.save(0, start(config), {"schema_version": SCHEMA_VERSION, "config": to_json(config), "data": ""})
     checkpoints.close()
+    rng = np.random.default_rng(0)
+    ratios = (rng.exponential(size=(99, count, 3)) for count in (23, 24))
+    Calibration.of([Ratios(*ratios, rng.random((99, 24)) < 0.5)]).write(run.path / CALIBRATION)
     return run.path
 
 
@@ -120,6 +124,9 @@ def test_a_solver_that_knows_nothing_is_corrected_to_newtons_law(script, motions
     assert raw > 0.1 * weight > 0.02 * weight > left
     assert data["wrench"][..., 2].sum(axis=1).mean() == pytest.approx(weight, rel=0.05)
     assert data["predicted_torque"].shape == data["torque"].shape
+    for name in ("predicted_torque", "predicted_force"):
+        assert data[f"{name}_50"].shape == data[name].shape
+        assert (data[f"{name}_90"] > 2 * data[f"{name}_50"]).all() and (data[f"{name}_50"] > 0).all()
 
 
 def test_method_and_solver_go_together(script, motions, unfitted, tmp_path):

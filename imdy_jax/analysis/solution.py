@@ -18,6 +18,7 @@ from imdy_jax.motion.filters import Filter
 from imdy_jax.skeleton import LEFT_FOOT, NUM_BODIES, RIGHT_FOOT
 from imdy_jax.solver import infer
 from imdy_jax.solver.infer import Solver
+from imdy_jax.solver.intervals import Intervals
 from imdy_jax.solver.representation import represent
 
 _BEARING = 0.03  # of body weight: a segment in contact bears more
@@ -29,6 +30,7 @@ class Predicted(NamedTuple):
 
     torque: np.ndarray  # (T, 23, 3) N·m, child axes
     force: np.ndarray  # (T, 24, 3) N, world axes
+    intervals: Intervals | None  # error bars of both, where the solver has them
 
 
 class Solution(NamedTuple):
@@ -78,7 +80,8 @@ def predict(solver: Solver, body: Body, humanoid: Humanoid, found: Estimate, fps
     """ImDyS on a smooth motion (its q is used), as markers, joints or SMPL, whatever it was fitted to."""
     motion = represent(solver.config.representation, make_subject(humanoid, body), found.q)
     told = infer.estimate(solver, motion, fps, float(humanoid.total_mass))
-    return Predicted(_at_frames(told.torque), _at_frames(told.contact_force))
+    bars = told.intervals and Intervals(*(np.stack([_at_frames(x) for x in half]) for half in told.intervals))
+    return Predicted(_at_frames(told.torque), _at_frames(told.contact_force), bars)
 
 
 def summary(solution: Solution) -> tuple[float, ...]:

@@ -11,6 +11,7 @@ from imdy_jax.analysis.solution import Solution
 from imdy_jax.biomechanics.opensim import write_storage
 from imdy_jax.biomechanics.opensim_export import reaction_storage, torque_storage
 from imdy_jax.run import replacing
+from imdy_jax.solver.intervals import LEVELS
 
 
 def arrays(solution: Solution) -> dict[str, np.ndarray]:
@@ -28,6 +29,9 @@ def arrays(solution: Solution) -> dict[str, np.ndarray]:
     }  # fmt: skip
     if solution.predicted is not None:
         kept |= {"predicted_torque": solution.predicted.torque, "predicted_force": solution.predicted.force}
+        bars = solution.predicted.intervals
+        for name, halves in bars._asdict().items() if bars else ():
+            kept |= {f"predicted_{name}_{100 * p:.0f}": half for p, half in zip(LEVELS, halves, strict=True)}
     single = lambda x: x.astype(np.float32) if x.dtype == np.float64 and x.ndim else x  # noqa: E731
     return {name: single(np.asarray(x)) for name, x in kept.items()}
 

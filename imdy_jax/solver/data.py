@@ -23,6 +23,7 @@ class Windows(NamedTuple):
     contact_force: np.ndarray  # (B, 2, 24, 3) N of the steps t → t+1 and t+1 → t+2
     mass: np.ndarray  # (B,) kg
     dt: np.ndarray  # (B,) s between frames
+    balance: np.ndarray | None = None  # (B, SIZE) of the step t → t+1, see balance.py
 
 
 class WindowBatches:
@@ -71,12 +72,15 @@ class WindowBatches:
         """The windows of the given numbers (B,), each below len(times)."""
         t, stride = self.times[chosen][:, None], self.strides[chosen][:, None]
         steps = _sums(self.data.contact_force, t + stride * np.arange(2), stride)
+        count = stride.astype(np.float32)
+        balance = None if self.data.balance is None else _sums(self.data.balance, t, stride)[:, 0] / count
         return Windows(
             motion=self.data.motion[t + stride * self.frames],
             angular_momentum=_sums(self.data.angular_momentum, t, stride)[:, 0],
-            contact_force=steps / stride[..., None, None].astype(np.float32),
+            contact_force=steps / count[..., None, None],
             mass=self.mass[chosen],
             dt=(stride[:, 0] * self.data.dt).astype(np.float32),
+            balance=balance,
         )
 
 

@@ -63,6 +63,11 @@ def tokens(features: Features) -> jax.Array:
     return jnp.where(features.mask[..., None], jnp.concatenate([flat, step], axis=-1), 0.0)
 
 
+def frames(tokens: jax.Array, window: int) -> jax.Array:
+    """The states (..., N, 2w+2, 2C) of each point, of which its token (..., N, 2C·(2w+2) + 1) is made."""
+    return tokens[..., :-1].reshape(*tokens.shape[:-1], 2 * window + 2, -1)
+
+
 def history(features: Features) -> jax.Array:
     """What is known at frame t (..., N, C·(2w+1)): positions of t-w … t, and the velocities of the steps between."""
     now, size = features.states.shape[-3] // 2 - 1, features.states.shape[-1] // 2

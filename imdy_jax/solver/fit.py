@@ -17,11 +17,13 @@ from imdy_jax.solver.data import WindowBatches, Windows, prefetch
 from imdy_jax.solver.evaluate import window_errors
 from imdy_jax.solver.features import window_features
 from imdy_jax.solver.infer import Solver
+from imdy_jax.solver.intervals import Calibration
 from imdy_jax.solver.loss import LossWeights, total_loss
 from imdy_jax.solver.model import ModelConfig
 from imdy_jax.solver.objective import batch_loss, statistics
 from imdy_jax.solver.representation import REPRESENTATIONS
 
+CALIBRATION = "calibration.json"  # of the error bars, in the run folder
 CPU_MICROBATCH = 32  # windows that fit a core's cache: larger passes through the network run slower
 
 
@@ -83,6 +85,8 @@ def fit(config: FitConfig, batches: WindowBatches, held_out: WindowBatches, run:
     rates = [1.0 / (batches.data.dt * stride) for stride in batches.data.strides]
     write_json(run.path / "solver.json", {"rates": (min(rates), max(rates)), "config": to_json(config)})
     done = int(state.step)
+    if done < config.steps:
+        (run.path / CALIBRATION).unlink(missing_ok=True)  # of what it was before
     log = MetricLog(run.path / "metrics.jsonl", resume_step=done)
     judged = jax.device_put(held_out[0])
     with Progress(config.steps, "fitting the solver", "batch", initial=done) as progress:
@@ -114,7 +118,8 @@ def load_solver(run: RunFolder) -> Solver:
         raise ValueError(f"{path}: rates is missing, an earlier version has written this; fit the solver again")
     config = from_json(FitConfig, kept["config"], path)
     state, _ = Checkpoints(run.path / "checkpoints").restore(start(config))
-    return Solver(state.variables, config.model, tuple(kept["rates"]))
+    known = Calibration.read(run.path / CALIBRATION) if (run.path / CALIBRATION).exists() else None
+    return Solver(state.variables, config.model, tuple(kept["rates"]), known)
 
 
 def start(config: FitConfig, known: dict | None = None) -> FitState:
@@ -163,6 +168,12 @@ def _check_config(config: FitConfig, batches: WindowBatches) -> None:
         raise ValueError(
             f"{batches.data.folder}: motions as {batches.data.representation}, expected {config.model.representation} "
             "as model.representation says; pack them so"
+        )
+    if config.weights.newton_euler and batches.data.balance is None:
+        raise ValueError(
+            f"{batches.data.folder}: packed without what the equation of motion asks for, expected it where "
+            "weights.whole_body or weights.each_joint is not 0; pack a dataset of generate.py with balance=True (the "
+            "published release has no bodies and no substeps), or leave these weights 0"
         )
     if config.weights.forward and not config.model.window:
         raise ValueError(

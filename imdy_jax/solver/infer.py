@@ -10,6 +10,7 @@ from flax import struct
 
 from imdy_jax import rotation
 from imdy_jax.solver.features import tokens, window_features
+from imdy_jax.solver.intervals import Calibration, Intervals
 from imdy_jax.solver.model import ImDyS, ModelConfig
 from imdy_jax.solver.representation import REPRESENTATIONS, Representation, reflected
 
@@ -23,6 +24,7 @@ class Solver:
     variables: dict  # parameters and token statistics of the network
     config: ModelConfig = struct.field(pytree_node=False)
     rates: tuple[float, float] = struct.field(pytree_node=False)  # fps, lowest and highest that it was fitted to
+    calibration: Calibration | None = None  # of its error bars; None where it tells no spread
 
     @property
     def representation(self) -> Representation:
@@ -37,6 +39,9 @@ class Estimate:
     angular_momentum: np.ndarray  # (T, 23, 3) N·m·s imposed by the joint torques, child axes
     contact_force: np.ndarray  # (T, 24, 3) N, mean over the step, on each segment, world axes
     fps: float = struct.field(pytree_node=False)
+    torque_spread: np.ndarray | None = None  # (T, 23, 3) N·m, scale of the error, where the solver tells it
+    force_spread: np.ndarray | None = None  # (T, 24, 3) N
+    intervals: Intervals | None = None  # where the solver is calibrated
 
     @property
     def torque(self) -> np.ndarray:
@@ -49,6 +54,8 @@ class WindowEstimate(NamedTuple):
 
     torque: jax.Array  # (23, 3) N·m/kg, mean over the step t → t+1, child axes
     contact_force: jax.Array  # (24, 3) N/kg over the step t → t+1, world axes
+    torque_spread: jax.Array | None  # (23, 3) N·m/kg, see model.Prediction
+    force_spread: jax.Array | None  # (24, 3) N/kg, the same in world axes
 
 
 def estimate(solver: Solver, motion: np.ndarray, fps: float, mass: float) -> Estimate:
@@ -70,7 +77,13 @@ def estimate(solver: Solver, motion: np.ndarray, fps: float, mass: float) -> Est
     """
     windows = windows_of(solver, motion, fps, mass)
     solved = in_blocks(lambda block: _solve(solver, block, 1.0 / fps), windows)
-    return Estimate(solved.torque * (mass / fps), solved.contact_force * mass, fps)
+    momentum, force = solved.torque * (mass / fps), solved.contact_force * mass
+    if solved.torque_spread is None:
+        return Estimate(momentum, force, fps)
+    spreads = solved.torque_spread * mass, solved.force_spread * mass
+    known = solver.calibration
+    intervals = None if known is None else known.intervals(*spreads, force, mass)
+    return Estimate(momentum, force, fps, *spreads, intervals)
 
 
 def estimate_windows(variables: dict, config: ModelConfig, motion: jax.Array, dt: jax.Array) -> WindowEstimate:
@@ -78,7 +91,7 @@ def estimate_windows(variables: dict, config: ModelConfig, motion: jax.Array, dt
     features = jax.vmap(partial(window_features, REPRESENTATIONS[config.representation]))(motion, dt)
     prediction = ImDyS(config).apply(variables, tokens(features), features.mask)
     force = rotation.rotate(features.heading[:, None], prediction.contact_force[:, 0])
-    return WindowEstimate(prediction.torque, force)
+    return WindowEstimate(prediction.torque, force, prediction.torque_spread, prediction.force_spread)
 
 
 def windows_of(solver: Solver, motion: np.ndarray, fps: float, mass: float) -> np.ndarray:

@@ -1,6 +1,9 @@
-"""ImDyS (Liu et al., ICLR 2025, section 4.2): a transformer encoder over point tokens with linear heads."""
+"""ImDyS (Liu et al., ICLR 2025, section 4.2): a transformer encoder over point tokens with linear heads.
 
-import dataclasses
+Beyond the paper, and off by default: attention over the frames of each point, a head that tells which segments bear
+load, and heads that tell how far off each estimate may be.
+"""
+
 from typing import NamedTuple
 
 import jax
@@ -10,28 +13,14 @@ from flax import linen as nn
 
 from imdy_jax.humanoid import REFERENCE_MASS
 from imdy_jax.skeleton import NUM_BODIES, NUM_JOINTS
-from imdy_jax.solver.representation import REPRESENTATIONS, Name
+from imdy_jax.solver.architecture import ModelConfig
+from imdy_jax.solver.features import frames
+from imdy_jax.solver.layers import Embedding, EncoderLayer, TimeEncoder
+from imdy_jax.solver.representation import REPRESENTATIONS
 
 PUBLISHED_PARAMETERS = 174_860  # of the released network, on the inverse path
 SMALLEST_SPREAD = 0.1  # m, m/s: differences between tokens that are not enlarged further
 UNIT = 100.0 / REFERENCE_MASS  # N/kg, N·m/kg: one unit of a magnitude head is 100 N or 100 N·m on the reference body
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """Size of the network; the defaults are the paper's."""
-
-    representation: Name = "markers"  # of the motion: surface markers, joints, or joints with their rotations
-    window: int = 2  # w: frames of context before t and after t+1
-    width: int = 64  # d, of a token inside the encoder
-    layers: int = 3  # of the encoder
-    heads: int = 4  # of each attention
-    hidden: int = 128  # of the feed-forward block
-
-    @property
-    def token_size(self) -> int:
-        """Numbers in a token: the states of a point in every frame, and the time step; 12w + 13 of a marker."""
-        return 4 * REPRESENTATIONS[self.representation].coordinates * (self.window + 1) + 1
 
 
 class Prediction(NamedTuple):
@@ -41,6 +30,9 @@ class Prediction(NamedTuple):
     torque_direction: jax.Array  # (..., 23, 3) child axes
     force_magnitude: jax.Array  # (..., 2, 24) N/kg
     force_direction: jax.Array  # (..., 2, 24, 3) heading frame
+    contact_logit: jax.Array | None = None  # (..., 2, 24) that the segment bears load
+    torque_spread: jax.Array | None = None  # (..., 23, 3) N·m/kg, scale of a Laplace distribution, child axes
+    force_spread: jax.Array | None = None  # (..., 24, 3) N/kg, the same of the step t → t+1; x and y are alike
 
     @property
     def torque(self) -> jax.Array:
@@ -53,50 +45,19 @@ class Prediction(NamedTuple):
         return _compose(self.force_magnitude, self.force_direction)
 
 
-class Embedding(nn.Module):
-    """Linear embedding of tokens (..., N, F) that are there (..., N), whitened before by constant statistics."""
+class Spread(nn.Module):
+    """f_ID → scales of the Laplace distributions of the estimates' errors, above `smallest`."""
 
-    width: int
-
-    @nn.compact
-    def __call__(self, tokens: jax.Array, mask: jax.Array) -> jax.Array:
-        mean = self.variable("statistics", "mean", jnp.zeros, tokens.shape[-1])
-        scale = self.variable("statistics", "scale", jnp.eye, tokens.shape[-1])
-        whitened = jnp.matmul(tokens - mean.value, scale.value)
-        return nn.Dense(self.width)(jnp.where(mask[..., None], whitened, 0.0))
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention (Vaswani et al. 2017) over the tokens that are there.
-
-    Heads are folded into the batch and the softmax is normalised after the product, which XLA runs three times as
-    fast on a CPU as flax's own layer.
-    """
-
-    heads: int
+    hidden: int
+    smallest: float = 1e-4  # UNITs, so that what is always right, as a hand that never touches, has a finite score
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
-        *batch, tokens, width = x.shape
-        split = lambda y: jnp.swapaxes(y.reshape(*batch, tokens, self.heads, width // self.heads), -2, -3)  # noqa: E731
-        query, key, value = (split(nn.Dense(width)(x)) for _ in range(3))
-        score = jnp.matmul(query, jnp.swapaxes(key, -1, -2)) / (width // self.heads) ** 0.5
-        score = jnp.where(mask[..., None, None, :], score, -1e9)
-        weight = jnp.exp(score - jax.lax.stop_gradient(jnp.max(score, axis=-1, keepdims=True)))
-        mixed = jnp.matmul(weight, value) / jnp.sum(weight, axis=-1, keepdims=True)
-        return nn.Dense(width)(jnp.swapaxes(mixed, -2, -3).reshape(x.shape))
-
-
-class EncoderLayer(nn.Module):
-    """Self-attention and feed-forward, each followed by addition and LayerNorm (post-norm)."""
-
-    config: ModelConfig
-
-    @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
-        x = nn.LayerNorm()(x + Attention(self.config.heads)(x, mask))
-        hidden = nn.relu(nn.Dense(self.config.hidden)(x))
-        return nn.LayerNorm()(x + nn.Dense(self.config.width)(hidden))
+    def __call__(self, feature: jax.Array) -> tuple[jax.Array, jax.Array]:
+        told = nn.Dense(3 * NUM_JOINTS + 2 * NUM_BODIES)(nn.relu(nn.Dense(self.hidden)(feature)))
+        scale = UNIT * (self.smallest + jnp.exp(jnp.minimum(told, 8.0) - 3.0))
+        torque = scale[..., : 3 * NUM_JOINTS].reshape(*feature.shape[:-1], NUM_JOINTS, 3)
+        across, up = jnp.split(scale[..., 3 * NUM_JOINTS :], 2, axis=-1)
+        return torque, jnp.stack([across, across, up], axis=-1)
 
 
 class ImDyS(nn.Module):
@@ -105,29 +66,44 @@ class ImDyS(nn.Module):
     config: ModelConfig = ModelConfig()
 
     def setup(self) -> None:
-        self.embed = Embedding(self.config.width)
-        self.encoder = [EncoderLayer(self.config) for _ in range(self.config.layers)]
+        config = self.config
+        self.embed = Embedding(config.width)
+        if config.attention != "markers":
+            self.time = TimeEncoder(config.over_time, 1 if config.attention == "both" else config.layers)
+            self.read = nn.Dense(config.width)
+        self.encoder = [EncoderLayer(config) for _ in range(config.layers if config.attention != "time" else 0)]
         self.torque_magnitude = nn.Dense(NUM_JOINTS)
         self.torque_direction = nn.Dense(NUM_JOINTS * 3)
         self.force_magnitude = nn.Dense(2 * NUM_BODIES)
         self.force_direction = nn.Dense(2 * NUM_BODIES * 3)
+        if config.contact:
+            self.contact = nn.Dense(2 * NUM_BODIES)
+        if config.spread:
+            self.spread = Spread(config.hidden)
 
     def encode(self, tokens: jax.Array, mask: jax.Array) -> jax.Array:
         """f_ID (..., d): the mean over the points that are there, of tokens (..., N, F) with mask (..., N)."""
         x = self.embed(tokens, mask)
+        if self.config.attention != "markers":
+            x = x + self.read(self.time(frames(tokens, self.config.window), mask))
         for layer in self.encoder:
             x = layer(x, mask)
         there = mask[..., None].astype(x.dtype)
         return jnp.sum(x * there, axis=-2) / jnp.maximum(jnp.sum(there, axis=-2), 1.0)
 
     def decode(self, feature: jax.Array) -> Prediction:
-        """The four linear heads on f_ID (..., d)."""
+        """The four linear heads on f_ID (..., d), and those beyond the paper."""
         batch = feature.shape[:-1]
+        force = UNIT * self.force_magnitude(feature).reshape(*batch, 2, NUM_BODIES)
+        logit = self.contact(feature).reshape(*batch, 2, NUM_BODIES) if self.config.contact else None
+        spread = self.spread(jax.lax.stop_gradient(feature)) if self.config.spread else (None, None)
         return Prediction(
-            torque_magnitude=UNIT * self.torque_magnitude(feature),
-            torque_direction=self.torque_direction(feature).reshape(*batch, NUM_JOINTS, 3),
-            force_magnitude=UNIT * self.force_magnitude(feature).reshape(*batch, 2, NUM_BODIES),
-            force_direction=self.force_direction(feature).reshape(*batch, 2, NUM_BODIES, 3),
+            UNIT * self.torque_magnitude(feature),
+            self.torque_direction(feature).reshape(*batch, NUM_JOINTS, 3),
+            force if logit is None else force * nn.sigmoid(logit),
+            self.force_direction(feature).reshape(*batch, 2, NUM_BODIES, 3),
+            logit,
+            *spread,
         )
 
     def __call__(self, tokens: jax.Array, mask: jax.Array) -> Prediction:

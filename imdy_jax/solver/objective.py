@@ -8,7 +8,8 @@ import numpy as np
 
 from imdy_jax.solver.cycle import Training, spoil
 from imdy_jax.solver.data import WindowBatches, Windows
-from imdy_jax.solver.features import Features, history, tokens, window_features, window_targets
+from imdy_jax.solver.equations import window_equations
+from imdy_jax.solver.features import Features, frames, history, tokens, window_features, window_targets
 from imdy_jax.solver.loss import LossWeights, loss_terms, total_loss
 from imdy_jax.solver.model import ModelConfig, whitening
 from imdy_jax.solver.representation import REPRESENTATIONS, Representation
@@ -25,10 +26,14 @@ def batch_loss(
     targets = jax.vmap(window_targets)(
         windows.angular_momentum, windows.contact_force, windows.mass, features.heading, windows.dt
     )
+    equations = None
+    if weights.newton_euler:
+        known = jnp.asarray(windows.balance), windows.contact_force[:, 0]
+        equations = jax.vmap(window_equations)(*known, windows.mass, features.heading)
     spoiled = jax.vmap(_spoiled)(features, keys) if weights.plausible else None
     variables = {"params": params, "statistics": constants}
     outputs = Training(config, weights).apply(variables, features, spoiled)
-    terms = jax.tree.map(jnp.mean, jax.vmap(loss_terms)(outputs, features, targets))
+    terms = jax.tree.map(jnp.mean, jax.vmap(loss_terms)(outputs, features, targets, equations))
     return total_loss(terms, weights), terms
 
 
@@ -51,7 +56,11 @@ def statistics(config: ModelConfig, weights: LossWeights, batches: WindowBatches
     see = jax.jit(jax.vmap(partial(window_features, REPRESENTATIONS[config.representation])))
     features = see(chosen.motion, chosen.dt)
     there = np.asarray(features.mask)
-    found = {"inverse": {"embed": whitening(np.asarray(tokens(features))[there])}}
+    seen = tokens(features)
+    found: dict[str, dict] = {"inverse": {"embed": whitening(np.asarray(seen)[there])}}
+    if config.attention != "markers":
+        states = np.asarray(frames(seen, config.window))[there]
+        found["inverse"]["time"] = {"embed": whitening(states.reshape(-1, states.shape[-1]))}
     if weights.forward:
         found["forward"] = {"embed": whitening(np.asarray(history(features))[there])}
     return found

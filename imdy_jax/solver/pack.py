@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from imdy_jax.dataset.certify import certified_ids
-from imdy_jax.dataset.store import open_dataset, read_subject, sequence_attributes, sequence_ids
+from imdy_jax.dataset.store import open_dataset, read_fields, read_subject, sequence_attributes, sequence_ids
 from imdy_jax.run import write_json
 from imdy_jax.skeleton import NUM_BODIES, NUM_JOINTS
+from imdy_jax.solver.balance import SIZE, recorded_balance
 from imdy_jax.solver.rates import check_substeps, divisions, read_parts
 from imdy_jax.solver.representation import REPRESENTATIONS, Name, represent
 
@@ -35,13 +36,17 @@ class Sequence(NamedTuple):
     motion: np.ndarray  # (T+1, points, channels), see representation.py
     angular_momentum: np.ndarray  # (T, 23, 3) N·m·s imposed over each step, child axes
     contact_force: np.ndarray  # (T, 24, 3) N, mean over each step
+    balance: np.ndarray | None = None  # (T, SIZE) what the equation of motion asks for, see balance.py
 
     def every(self, stride: int) -> "Sequence":
         """The same in steps `stride` times as long, exactly; what is left over at the end is left out."""
         steps = len(self.contact_force) // stride * stride
         parted = lambda x: x[:steps].reshape(-1, stride, *x.shape[1:])  # noqa: E731
         momentum, force = parted(self.angular_momentum).sum(axis=1), parted(self.contact_force).mean(axis=1)
-        return self._replace(motion=self.motion[: steps + 1 : stride], angular_momentum=momentum, contact_force=force)
+        balance = None if self.balance is None else parted(self.balance).mean(axis=1)
+        return self._replace(
+            motion=self.motion[: steps + 1 : stride], angular_momentum=momentum, contact_force=force, balance=balance
+        )
 
 
 class PackedSequence(NamedTuple):
@@ -65,10 +70,12 @@ class PackedDataset:
         self.strides = tuple(index["strides"])  # rows per step of each rate, the recorded rate's first
         self.sequences = tuple(PackedSequence(*row) for row in index["sequences"])
         rows = sum(s.steps + 1 for s in self.sequences)
-        self.motion, self.angular_momentum, self.contact_force = (
-            np.memmap(self.folder / name, np.float32, "r", shape=(rows, *shape))
-            for name, shape in _shapes(self.representation).items()
-        )
+        arrays = {
+            name: np.memmap(self.folder / name, np.float32, "r", shape=(rows, *shape))
+            for name, shape in _shapes(self.representation, index.get("balance", False)).items()
+        }
+        self.motion, self.angular_momentum, self.contact_force = (arrays[name] for name in list(arrays)[:3])
+        self.balance = arrays.get("balance")  # None where it was not asked for
 
     @property
     def fps(self) -> float:
@@ -87,12 +94,16 @@ class PackedDataset:
         name, clip, subject, mass, start, steps = self.sequences[index]
         rows = slice(start, start + steps)
         motion = self.motion[start : start + steps + 1]
-        return Sequence(name, clip, subject, mass, motion, self.angular_momentum[rows], self.contact_force[rows])
+        balance = None if self.balance is None else self.balance[rows]
+        return Sequence(
+            name, clip, subject, mass, motion, self.angular_momentum[rows], self.contact_force[rows], balance
+        )
 
 
 def pack_dataset(
-    path: str | Path, folder: str | Path, representation: Name = "markers", rates: tuple[int, ...] = ()
-) -> PackedDataset:
+    path: str | Path, folder: str | Path, representation: Name = "markers", rates: tuple[int, ...] = (),
+    balance: bool = False,
+) -> PackedDataset:  # fmt: skip
     """Pack the certified sequences of a dataset.
 
     Args:
@@ -100,6 +111,7 @@ def pack_dataset(
       folder: to pack into.
       representation: of the motions.
       rates: frames per second beside the recorded ones.
+      balance: also what the equation of motion asks for (balance.py), 1.3 kB a step.
 
     Raises:
       ValueError: there is no dataset, no sequence of it has a certificate, their frame rates differ, or their substeps
@@ -124,12 +136,19 @@ def pack_dataset(
         q, momentum, force = read_parts(dataset, name, attributes[name]["timestep"], parts)
         mass = float(np.sum(subject.humanoid.mass))
         motion = represent(representation, subject, q)
-        return Sequence(name, clip, attributes[name]["subject"], mass, motion, momentum, force)
+        whole = Sequence(name, clip, attributes[name]["subject"], mass, motion, momentum, force)
+        if not balance:
+            return whole
+        fields = read_fields(dataset, name, ("q", "v", "substep_v", "wrench"))
+        rows = recorded_balance(subject.humanoid, attributes[name]["timestep"], parts, **fields)
+        return whole._replace(balance=rows)
 
     made = (sequence(name, clip) for name, clip in zip(names, clips, strict=True))
     content = [clips, [(name, a["digest"]) for name, a in attributes.items()], representation, parts, strides]
+    if balance:
+        content.append("balance")
     source = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    return pack(made, source, 1.0 / (control * parts), folder, representation, strides)
+    return pack(made, source, 1.0 / (control * parts), folder, representation, strides, balance)
 
 
 def clip_groups(sources: list[tuple[str, str]]) -> list[str]:
@@ -149,7 +168,7 @@ def clip_groups(sources: list[tuple[str, str]]) -> list[str]:
 
 def pack(
     sequences: Iterable[Sequence], source: str, dt: float, folder: str | Path, representation: Name = "markers",
-    strides: tuple[int, ...] = (1,),
+    strides: tuple[int, ...] = (1,), balance: bool = False,
 ) -> PackedDataset:  # fmt: skip
     """Write sequences one by one into `folder`; kept as it is if it was packed from the same source before.
 
@@ -159,6 +178,7 @@ def pack(
       dt: s between frames, the same for all sequences.
       representation: of the motions.
       strides: frames per step of each rate that windows are wanted at, the recorded rate's first.
+      balance: whether the sequences have one.
     """
     folder = Path(folder)
     if (folder / "index.json").exists() and json.loads((folder / "index.json").read_text())["source"] == source:
@@ -166,7 +186,7 @@ def pack(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     rows, start = [], 0
-    files = {name: (folder / name).open("wb") for name in _shapes(representation)}
+    files = {name: (folder / name).open("wb") for name in _shapes(representation, balance)}
     for sequence in sequences:
         steps = len(sequence.contact_force)
         for name, file in files.items():
@@ -177,15 +197,16 @@ def pack(
         start += steps + 1
     for file in files.values():
         file.close()
-    index = {"source": source, "dt": dt, "representation": representation, "strides": strides, "sequences": rows}
-    write_json(folder / "index.json", index)
+    index = {"source": source, "dt": dt, "representation": representation, "strides": strides, "balance": balance}
+    write_json(folder / "index.json", {**index, "sequences": rows})
     return PackedDataset(folder)
 
 
-def _shapes(representation: str) -> dict[str, tuple[int, ...]]:
+def _shapes(representation: str, balance: bool) -> dict[str, tuple[int, ...]]:
     """Of one row of each packed array."""
     motion = REPRESENTATIONS[representation].shape
-    return {"motion": motion, "angular_momentum": (NUM_JOINTS, 3), "contact_force": (NUM_BODIES, 3)}
+    always = {"motion": motion, "angular_momentum": (NUM_JOINTS, 3), "contact_force": (NUM_BODIES, 3)}
+    return always | ({"balance": (SIZE,)} if balance else {})
 
 
 def _one_rate(path: str | Path, attributes: dict[str, dict[str, Any]]) -> float:

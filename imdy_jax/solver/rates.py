@@ -7,6 +7,7 @@ step of each rate is a whole number of parts; so the substeps' rate has to be a 
 
 import math
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,15 @@ def read_parts(dataset: Dataset, name: str, timestep: float, parts: int) -> tupl
     return np.concatenate([passed, q[-1:]]), *thirty_hertz_view(torque, wrench, timestep)
 
 
+def substep_poses(timestep: jax.Array, q: jax.Array, velocity: jax.Array) -> jax.Array:
+    """Poses (S, 99) before each substep, from the first of them (99,) and the velocity (S, 75) after each."""
+    return jax.lax.scan(lambda q, v: (integrate(q, v, timestep), q), q, velocity)[1]
+
+
 @jax.jit
 def _poses(timestep: jax.Array, steps: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Poses (T, S, 99) before each substep, from those before the control steps (T, 99) and velocities (T, S, 75)."""
-
-    def one(q: jax.Array, velocity: jax.Array) -> jax.Array:
-        return jax.lax.scan(lambda q, v: (integrate(q, v, timestep), q), q, velocity)[1]
-
-    return jax.vmap(one)(*steps)
+    """Poses (T, S, 99) of control steps q (T, 99) with velocities (T, S, 75)."""
+    return jax.vmap(partial(substep_poses, timestep))(*steps)
 
 
 def check_substeps(path: str | Path, attributes: dict[str, dict[str, Any]], parts: int, rates: tuple[int, ...]) -> None:

@@ -34,9 +34,18 @@ def paper_errors(sequence: Sequence, said: Dynamics) -> np.ndarray:
 
 def joint_errors(sequence: Sequence, said: Dynamics) -> np.ndarray:
     """Error's length at each joint (23, N·m·s/kg), then at each segment (24, N/kg): (47, T)."""
-    pairs = zip(sequence[-2:], said, strict=True)
+    pairs = zip((sequence.angular_momentum, sequence.contact_force), said, strict=True)
     lengths = [np.linalg.norm(true - estimated, axis=-1).T for true, estimated in pairs]
     return np.concatenate(lengths) / sequence.mass
+
+
+def whole_body_errors(sequence: Sequence, said: Dynamics) -> np.ndarray:
+    """paper_errors, and the length of the error of all contact forces together: what Newton's law misses (5, T), N/kg.
+
+    Together the recorded forces are exactly what the motion of the centre of mass takes.
+    """
+    missed = np.linalg.norm(np.sum(sequence.contact_force - said.contact_force, axis=1), axis=-1) / sequence.mass
+    return np.concatenate([paper_errors(sequence, said), missed[None]])
 
 
 def score(
@@ -90,4 +99,9 @@ def _inside(sequence: Sequence, said: Dynamics, window: int, measure: Measure) -
             f"predictions: {len(said.contact_force)} steps of sequence {sequence.name}, expected {steps}; make "
             "them from the same dataset"
         )
-    return np.asarray(measure(sequence, said))[:, window : steps - max(window, 1)]
+    return np.asarray(measure(sequence, said))[:, inside(steps, window)]
+
+
+def inside(steps: int, window: int) -> slice:
+    """The steps of a sequence that have a whole window."""
+    return slice(window, steps - max(window, 1))

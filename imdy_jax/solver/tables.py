@@ -11,6 +11,7 @@ from imdy_jax.solver.scores import Score, joint_errors, score
 
 QUANTITIES = ("mPJE τ N·m·s/kg", "mPJE λ N/kg", "left foot N/kg", "right foot N/kg")
 COLUMNS = ("method", *QUANTITIES, "steps", "95 % of τ", "95 % of λ")
+BEYOND = ("method", *QUANTITIES, "whole body N/kg", *COLUMNS[5:], "95 % of whole body", "parameters")
 _EQUATION = "Mean over steps and joints of the error's length, over the subject's own mass (the paper's equation 6)."
 _INTERVAL = "95 %: by bootstrap over clips."
 _MEANING = "τ is the angular momentum that the joint torques impose over one step, λ the mean contact force over it."
