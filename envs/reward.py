@@ -11,13 +11,14 @@ from imdy_jax import rotation
 
 @dataclass(frozen=True)
 class RewardWeights:
-    """Weight of each term."""
+    """Weight of each term; recovery's is of who recovers, for whom there are no terms but it and energy."""
 
     position: float = 0.5
     rotation: float = 0.3
     linear: float = 0.1
     angular: float = 0.1
     energy: float = 0.0005
+    recovery: float = 0.5
 
 
 @dataclass(frozen=True)
