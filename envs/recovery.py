@@ -22,7 +22,7 @@ class RecoveryConfig:
     steps: int = 150  # control steps after which a recovery is given up
     near: float = 0.2  # m from the reference, mean over joints: recovered, and the imitation goes on
     away: float = 0.5  # m, horizontally: how far from its reference one begins fallen, at most
-    sight: float = 0.5  # m, horizontally: a reference that is further away is shown there (PHC)
+    sight: float = 0.5  # m, horizontally: a reference that is further away is shown there; PHC: 3 m
     action_scale: float = 1.5  # rad of target rotation per unit of action, on the waiting reference's pose
     falls: int = 32  # fallen states per body, at least
     seed: int = 0  # of these
