@@ -15,9 +15,9 @@ from envs.guide import Guide
 from envs.observation import observation_size, observe
 from envs.physics import Physics, PhysicsState, Substeps
 from envs.pushes import Push, PushConfig, no_push, push_on
-from envs.recovery import Recovery, RecoveryConfig, judge, recovering, recovery_term, waiting, waiting_target
+from envs.recovery import Recovery, RecoveryConfig, judge, recovering, tell, waiting
 from envs.reference import Bodies, ReferenceTable, body_state
-from envs.reward import RewardScales, RewardWeights, energy_term, imitation_terms, total
+from envs.reward import RewardScales, RewardWeights, energy_term, imitation_terms, recovery_term, total
 from envs.starts import StartConfig, Tally, blank_tally, count, draw_starts, start_weights
 from envs.style import STYLE_SIZE, at_rest, flat, moved_on, style_features
 from envs.termination import diverged, strayed
@@ -165,8 +165,7 @@ class ImitationEnv:
         truncated = ~terminated & over
         history = moved_on(state.history, bodies)
         told = {"body_error": gap, "diverged": broken, "clipped": jnp.mean(substeps.clipped, axis=(1, 2))}
-        if recovery is not None:
-            told |= {"recovering": recovery.active, "recovered": recovery.active & ~going.active & ~broken}
+        told |= tell(recovery, going)
         counted = 1.0 if recovery is None else jnp.where(recovery.active, 0.0, 1.0)
         lost = terminated if recovery is None else terminated & ~recovery.active
         tally = count(state.tally, clip, frame, lost, config.starts.memory, counted)
@@ -280,10 +279,10 @@ class ImitationEnv:
         Where there is a guide, its action is added. Who recovers has neither feed-forward nor guide.
         """
         config, humanoid, q = self.config, self.physics.humanoid, state.q
-        row, asked = self.table.row(clip, frame), action
+        row, guided = self.table.row(clip, frame), action
         if self.guide is not None:
-            action = action + self.guide.advise(self.table.row(clip, frame - 1), q, state.v)
-        offset = action.reshape(-1, NUM_JOINTS, 3).astype(q.dtype)
+            guided = action + self.guide.advise(self.table.row(clip, frame - 1), q, state.v)
+        offset = guided.reshape(-1, NUM_JOINTS, 3).astype(q.dtype)
         advance = jnp.zeros_like(offset)
         if config.reference_velocity:
             lag = humanoid.damping / humanoid.stiffness
@@ -296,11 +295,20 @@ class ImitationEnv:
             turn = rotation.multiply(rotation.multiply(base, turn), rotation.exp(config.action_scale * _REACH * offset))
         else:
             turn = rotation.multiply(rotation.exp(config.absolute_action_scale * offset), turn)
-        if recovery is not None:
-            pose, asked = self.table.q[row][:, 7:].reshape(turn.shape).astype(q.dtype), asked.reshape(offset.shape)
-            rising = waiting_target(pose, asked.astype(q.dtype), config.recovery.action_scale)
-            turn = _select(recovery.active, rising, turn)
-        return turn
+        if recovery is None:
+            return turn
+        return _select(recovery.active, self._rising(row, action.astype(q.dtype)), turn)
+
+    def _rising(self, row: jax.Array, action: jax.Array) -> jax.Array:
+        """PD target (N, 23, 4) of who recovers: action turns the pose that waits, and far enough to fold and push up.
+
+        Without feed-forward and reference velocity, which are for who is on the reference.
+        """
+        config, offset = self.config, action.reshape(-1, NUM_JOINTS, 3)
+        if not config.relative_target:
+            return rotation.exp(config.absolute_action_scale * offset)
+        pose = self.table.q[row][:, 7:].reshape(-1, NUM_JOINTS, 4).astype(action.dtype)
+        return rotation.multiply(pose, rotation.exp(config.recovery.action_scale * offset))
 
     def _feedforward(self, state: PhysicsState, row: jax.Array) -> jax.Array:
         if not self.config.balance:

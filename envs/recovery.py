@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from envs.reference import Bodies
-from imdy_jax import rotation
 
 
 @dataclass(frozen=True)
@@ -78,17 +77,11 @@ def judge(
     return Outcome(strayed & ~recovery.active, over, Recovery(still, left, gap))
 
 
-def recovery_term(
-    bodies: Bodies, reference: Bodies, gap: jax.Array, gap_before: jax.Array, seconds: float
-) -> jax.Array:
-    """Mean of: the approach to the reference in these seconds, m/s within ±1; the share of the pelvis' height; and how
-    far the pelvis has turned upright, 0 … 1, the last two as the reference has them.
-    """
-    approach = jnp.clip((gap_before - gap) / seconds, -1.0, 1.0)
-    height = jnp.clip(bodies.position[0, 2] / jnp.maximum(reference.position[0, 2], 1e-3), 0.0, 1.0)
-    upwards = jnp.array([0.0, 1.0, 0.0], bodies.position.dtype)
-    along = jnp.sum(rotation.rotate(bodies.rotation[0], upwards) * rotation.rotate(reference.rotation[0], upwards))
-    return (approach + height + 0.5 * (1.0 + along)) / 3.0
+def tell(before: Recovery | None, after: Recovery | None) -> dict[str, jax.Array]:
+    """Who of N was recovering in a control step, and who has recovered in it, by name."""
+    if before is None or after is None:
+        return {}
+    return {"recovering": before.active, "recovered": before.active & ~after.active}
 
 
 def waiting(bodies: Bodies, reference: Bodies, moments: int, sight: float) -> tuple[Bodies, jax.Array]:
@@ -100,12 +93,3 @@ def waiting(bodies: Bodies, reference: Bodies, moments: int, sight: float) -> tu
     position = reference.position.at[:, :2].add(nearer * offset)
     still = jnp.zeros_like(position)
     return Bodies(reference.rotation, position, still, still), jnp.broadcast_to(position, (moments, *position.shape))
-
-
-def waiting_target(pose: jax.Array, action: jax.Array, scale: float) -> jax.Array:
-    """PD target (N, 23, 4) of who recovers: the reference's pose (N, 23, 4), turned by action (N, 23, 3).
-
-    Without feed-forward and reference velocity, which are for who is on the reference, and with a reach that is enough
-    to fold and push up.
-    """
-    return rotation.multiply(pose, rotation.exp(scale * action))

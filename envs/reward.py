@@ -52,6 +52,19 @@ def energy_term(torque: jax.Array, joint_velocity: jax.Array) -> jax.Array:
     return -jnp.mean(jnp.sum(power, axis=-1))
 
 
+def recovery_term(
+    bodies: Bodies, reference: Bodies, gap: jax.Array, gap_before: jax.Array, seconds: float
+) -> jax.Array:
+    """Mean of: the approach to the reference in these seconds, m/s within ±1; the share of the pelvis' height; and how
+    far the pelvis has turned upright, 0 … 1, the last two as the reference has them.
+    """
+    approach = jnp.clip((gap_before - gap) / seconds, -1.0, 1.0)
+    height = jnp.clip(bodies.position[0, 2] / jnp.maximum(reference.position[0, 2], 1e-3), 0.0, 1.0)
+    upwards = jnp.array([0.0, 1.0, 0.0], bodies.position.dtype)
+    along = jnp.sum(rotation.rotate(bodies.rotation[0], upwards) * rotation.rotate(reference.rotation[0], upwards))
+    return (approach + height + 0.5 * (1.0 + along)) / 3.0
+
+
 def total(terms: dict[str, jax.Array], weights: RewardWeights) -> jax.Array:
     """Weighted sum of the terms."""
     return sum(getattr(weights, name) * value for name, value in terms.items())

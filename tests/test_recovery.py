@@ -15,8 +15,9 @@ from envs.falls import lay, make_falls
 from envs.imitation import ImitationEnv, TaskConfig
 from envs.observation import FORESEEN, observation_size
 from envs.pushes import Push, PushConfig, no_push, push_on
-from envs.recovery import RecoveryConfig, recovery_term, waiting
+from envs.recovery import RecoveryConfig, waiting
 from envs.reference import body_state
+from envs.reward import recovery_term
 from imdy_jax import humanoid, rotation
 from imdy_jax.imitation.amp import StyleConfig
 from imdy_jax.imitation.evaluate import horizontal
@@ -177,10 +178,12 @@ def test_a_share_of_the_starts_lies_beside_the_reference_that_waits(env):
 def test_who_lies_is_not_ended_for_it_but_given_up_in_time(env, step, fallen):
     state, _ = fallen
     assert state.recovery.active.all()
+    pose = env.table.q[env.table.row(state.clip, state.frame), 7:].reshape(COUNT, 23, 4)
     for k in range(STEPS):
         result = step(state, zeros(env))
         assert not result.terminated.any()
         assert (result.truncated == (k == STEPS - 1)).all()
+        np.testing.assert_allclose(result.transition.target, pose, atol=1e-6)  # nothing but the pose that waits
         if k < STEPS - 1:
             np.testing.assert_array_equal(result.state.frame, state.frame)  # the reference waits
             np.testing.assert_array_equal(result.state.clip, state.clip)
