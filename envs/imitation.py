@@ -7,8 +7,8 @@ from typing import NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
+from envs.episodes import TaskState, under_way
 from envs.falls import lay, make_falls
 from envs.feedforward import BalanceGains, balancing_torque
 from envs.guide import Guide
@@ -59,20 +59,6 @@ class TaskConfig:
                 f"recovery.near is {self.recovery.near} m with stray_limit {self.stray_limit} m, expected less: who "
                 "has just recovered must not have strayed"
             )
-
-
-@struct.dataclass
-class TaskState:
-    """N episodes under way."""
-
-    physics: PhysicsState
-    clip: jax.Array  # (N,) index into the reference table
-    frame: jax.Array  # (N,) frame of the clip that the humanoid is at
-    history: jax.Array | None  # (N, K, 196) what style is judged by, if it is
-    recovery: Recovery | None  # who gets up meanwhile, if anyone ever does
-    push: Push | None  # what goes on pushing, if anything ever does
-    tally: Tally  # where episodes have failed lately
-    key: jax.Array
 
 
 class _Start(NamedTuple):
@@ -169,7 +155,7 @@ class ImitationEnv:
         counted = 1.0 if recovery is None else jnp.where(recovery.active, 0.0, 1.0)
         lost = terminated if recovery is None else terminated & ~recovery.active
         tally = count(state.tally, clip, frame, lost, config.starts.memory, counted)
-        reached = TaskState(after, clip, frame, history, going, pushing, tally, key)
+        reached = under_way(after, clip, frame, history, tally, key, going, pushing)
         following, observation = self._go_on(reached, bodies, failed & ~broken & ~over, terminated | truncated, draw)
         return StepResult(
             state=following,
@@ -204,7 +190,8 @@ class ImitationEnv:
         observation = self.observe(_select(done, start.bodies, bodies), clip, frame, recovery)
         history = _select(done, start.history, reached.history)
         push = _select(done, self._no_push(), reached.push)
-        return TaskState(physics, clip, frame, history, recovery, push, reached.tally, reached.key), observation
+        following = under_way(physics, clip, frame, history, reached.tally, reached.key, recovery, push)
+        return following, observation
 
     def _started(
         self, clip: jax.Array, frame: jax.Array, key: jax.Array, draw: jax.Array, share: float
@@ -212,10 +199,8 @@ class ImitationEnv:
         start = self._begin(clip, frame, draw, share)
         physics = self.physics.reset(start.q, start.v)
         observation = self.observe(start.bodies, clip, frame, start.recovery)
-        state = TaskState(
-            physics, clip, frame, start.history, start.recovery, self._no_push(), self._blank, key
-        )  # fmt: skip
-        return state, observation
+        push = self._no_push()
+        return under_way(physics, clip, frame, start.history, self._blank, key, start.recovery, push), observation
 
     def _begin(self, clip: jax.Array, frame: jax.Array, draw: jax.Array, share: float) -> _Start:
         """Episodes at frame (N,) of clip (N,): on the reference, but a share of them fallen beside it."""

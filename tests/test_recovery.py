@@ -156,6 +156,8 @@ def test_what_is_off_leaves_nothing_behind_and_what_is_on_nothing_more_to_see(en
     plain = small_env(2)
     state, _ = plain.reset(jax.random.PRNGKey(0))
     assert state.recovery is None and state.push is None and plain._falls is None
+    kept = [field.name for field in dataclasses.fields(state)]  # a checkpoint holds nothing else, as before
+    assert kept == ["physics", "clip", "frame", "history", "tally", "key"]
     assert plain.observation_size == env.observation_size == observation_size(4)
 
 
