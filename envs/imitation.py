@@ -1,6 +1,6 @@
 """The imitation task: reset and step of N humanoids, each following a clip. Orchestration only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -123,9 +123,9 @@ class ImitationEnv:
     ) -> tuple[TaskState, jax.Array]:
         """The humanoids marked in fresh (N,) bool start as in `start`, the others go on."""
         started, seen = self.start(clip, frame, state.key)
-        apart = {"tally": None, "key": None}  # of all humanoids together
-        chosen = _select(fresh, started.replace(**apart), state.replace(**apart))
-        return chosen.replace(tally=state.tally, key=state.key), _select(fresh, seen, observation)
+        apart = partial(replace, tally=None, key=None)  # those are of all humanoids together
+        chosen = _select(fresh, apart(started), apart(state))
+        return replace(chosen, tally=state.tally, key=state.key), _select(fresh, seen, observation)
 
     def step(self, state: TaskState, action: jax.Array, push: jax.Array | None = None) -> StepResult:
         """One control step towards the reference's next frame, the chest pushed by (N, 3) N, world axes.
@@ -209,7 +209,7 @@ class ImitationEnv:
         if config.on:
             upright = recovering(jnp.zeros(len(row), bool), jnp.zeros(len(row), self.table.q.dtype), config)
         start = _Start(self.table.q[row], self.table.v[row], reference, self._recorded(clip, frame), upright)
-        if not share:
+        if self._falls is None or not share:
             return start
         for_lot, for_fall = jax.random.split(jax.random.fold_in(draw, _FALL))
         q, v = lay(self._falls, for_fall, start.q[:, :2], config.away)
