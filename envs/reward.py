@@ -11,13 +11,14 @@ from imdy_jax import rotation
 
 @dataclass(frozen=True)
 class RewardWeights:
-    """Weight of each term."""
+    """Weight of each term; recovery's is of who recovers, for whom there are no terms but it and energy."""
 
     position: float = 0.5
     rotation: float = 0.3
     linear: float = 0.1
     angular: float = 0.1
     energy: float = 0.0005
+    recovery: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,19 @@ def energy_term(torque: jax.Array, joint_velocity: jax.Array) -> jax.Array:
     """
     power = jnp.abs(jnp.sum(torque * joint_velocity, axis=-1))
     return -jnp.mean(jnp.sum(power, axis=-1))
+
+
+def recovery_term(
+    bodies: Bodies, reference: Bodies, gap: jax.Array, gap_before: jax.Array, seconds: float
+) -> jax.Array:
+    """Mean of: the approach to the reference in these seconds, m/s within ±1; the share of the pelvis' height; and how
+    far the pelvis has turned upright, 0 … 1, the last two as the reference has them.
+    """
+    approach = jnp.clip((gap_before - gap) / seconds, -1.0, 1.0)
+    height = jnp.clip(bodies.position[0, 2] / jnp.maximum(reference.position[0, 2], 1e-3), 0.0, 1.0)
+    upwards = jnp.array([0.0, 1.0, 0.0], bodies.position.dtype)
+    along = jnp.sum(rotation.rotate(bodies.rotation[0], upwards) * rotation.rotate(reference.rotation[0], upwards))
+    return (approach + height + 0.5 * (1.0 + along)) / 3.0
 
 
 def total(terms: dict[str, jax.Array], weights: RewardWeights) -> jax.Array:

@@ -34,10 +34,16 @@ def blank_tally(table: ReferenceTable, longest: int) -> Tally:
     return Tally(jnp.zeros(shape), jnp.zeros(shape))
 
 
-def count(tally: Tally, clip: jax.Array, frame: jax.Array, failed: jax.Array, memory: float) -> Tally:
-    """Tally after one control step of N environments that ended on frame (N,) of clip (N,), failed (N,) or not."""
+def count(
+    tally: Tally, clip: jax.Array, frame: jax.Array, failed: jax.Array, memory: float,
+    counted: jax.Array | float = 1.0,
+) -> Tally:  # fmt: skip
+    """Tally after one control step of N environments that ended on frame (N,) of clip (N,), failed (N,) or not.
+
+    counted (N,): 1 for each of those that count.
+    """
     at = (clip, frame // _BIN)
-    steps = (tally.steps * memory).at[at].add(1.0)
+    steps = (tally.steps * memory).at[at].add(counted)
     return Tally(steps, (tally.failures * memory).at[at].add(failed.astype(steps.dtype)))
 
 

@@ -24,3 +24,26 @@ def style_features(bodies: Bodies) -> jax.Array:
     joints += [rotation.inverse_rotate(child, bodies.angular[_JOINTS] - bodies.angular[_PARENTS])]
     ends = rotation.rotate(turn, bodies.position[_ENDS] - bodies.position[0])
     return jnp.concatenate([x.reshape(-1) for x in (*root, *joints, ends)])
+
+
+def moved_on(history: jax.Array | None, bodies: Bodies) -> jax.Array | None:
+    """Histories (N, K, 196), if there are any, a control step later, when the bodies are (N, ...)."""
+    if history is None:
+        return None
+    now = jax.vmap(style_features)(bodies).astype(history.dtype)
+    return jnp.concatenate([history[:, 1:], now[:, None]], axis=1)
+
+
+def at_rest(history: jax.Array | None, bodies: Bodies) -> jax.Array | None:
+    """Histories (N, K, 196), shaped as those given, of bodies (N, ...) that have been as they are for as long."""
+    if history is None:
+        return None
+    now = jax.vmap(style_features)(bodies).astype(history.dtype)
+    return jnp.broadcast_to(now[:, None], history.shape)
+
+
+def flat(history: jax.Array | None, broken: jax.Array) -> jax.Array:
+    """Histories (N, K, 196) as (N, K · 196), zero where the simulation is broken (N,); (N, 0) where there are none."""
+    if history is None:
+        return jnp.zeros((len(broken), 0))
+    return jnp.where(broken[:, None], 0.0, history.reshape(len(broken), -1))

@@ -10,6 +10,8 @@ import numpy as np
 from envs.guide import Guide
 from envs.imitation import ImitationEnv, TaskConfig
 from envs.make_physics import make_physics
+from envs.pushes import PushConfig
+from envs.recovery import RecoveryConfig
 from envs.reference import ReferenceTable, build_table
 from imdy_jax import humanoid
 from imdy_jax.body.person import Body
@@ -72,10 +74,17 @@ def training_env(cast: Cast, config: WorldConfig, num_envs: int) -> ImitationEnv
     return ImitationEnv(physics, cast.table, config.task, choices, cast.guide)
 
 
-def playing_env(cast: Cast, config: WorldConfig, subjects: np.ndarray, record: bool = False) -> ImitationEnv:
-    """One environment for each of the subjects (N,), with no episode ended for straying: for evaluating, recording."""
+def playing_env(
+    cast: Cast, config: WorldConfig, subjects: np.ndarray, record: bool = False,
+    recovery: RecoveryConfig = RecoveryConfig(),
+) -> ImitationEnv:  # fmt: skip
+    """One environment for each of the subjects (N,), with no episode ended for straying: for evaluating, recording.
+
+    Nobody is pushed but by its step, and nobody lies but as recovery says.
+    """
     physics = make_physics(_take(cast.humanoids, subjects), config.engine, config.substeps, record)
-    return ImitationEnv(physics, cast.table, replace(config.task, stray_limit=float("inf")), guide=cast.guide)
+    task = replace(config.task, stray_limit=float("inf"), recovery=recovery, push=PushConfig())
+    return ImitationEnv(physics, cast.table, task, guide=cast.guide)
 
 
 def deal_seats(cast: Cast, rows: np.ndarray, seats: int) -> tuple[np.ndarray, dict[int, list[int]]]:

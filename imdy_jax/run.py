@@ -55,7 +55,7 @@ class RunFolder:
         started = (path / "run.json").exists()
         if started and resume:
             run = cls.open(path)
-            _check_same_config(path / "config.json", to_json(config))
+            _check_same_config(path / "config.json", config)
             return run
         if started and not overwrite:
             raise ValueError(f"{path}: holds a run already; pass --resume, --overwrite, or name another folder")
@@ -237,8 +237,10 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _check_same_config(path: Path, wanted: dict[str, Any]) -> None:
-    kept = json.loads(path.read_text())
+def _check_same_config(path: Path, config: Any) -> None:
+    kept, wanted = json.loads(path.read_text()), to_json(config)
+    if kept != wanted:  # what an older version did not know yet has its default
+        kept = to_json(from_json(type(config), kept, path))
     differing = [k for k in sorted(kept.keys() | wanted.keys()) if kept.get(k) != wanted.get(k)]
     if differing:
         changes = "; ".join(f"{k} was {kept.get(k)}, is {wanted.get(k)}" for k in differing)

@@ -85,14 +85,15 @@ def test_a_resumed_run_keeps_the_milestones_measured_before(resumed):
 
 def test_evaluating_it_again_on_its_motions_gives_the_same_figures(line, folder):
     _call(folder, "evaluate.py", "--imitator", "imitator", "--motions", "motions", "--json", "judged.json",
-          "--push.per-clip", 1, "--push.newtons", 20)  # fmt: skip
+          "--push.per-clip", 1, "--push.newtons", 20, "--fallen.per-clip", 2)  # fmt: skip
     table = json.loads((folder / "judged.json").read_text())
     last = json.loads((folder / "imitator" / "tables" / "imitator.json").read_text())["rows"][-1]
-    *clips, together, pushed = table["rows"]
+    *clips, together, pushed, fallen = table["rows"]
     assert [row[0] for row in clips] == ["arm_wave", "sway"]
     assert together[3:] == pytest.approx(last[3:7], rel=1e-3)
     assert together[1] == f"{last[2]:.1f} %"
     assert pushed[:2] == ["pushed, 20 N for 0.2 s", "100.0 % recovered"]
+    assert fallen[:2] == ["fallen, 5.0 s to be within 0.2 m and follow", "0.0 % got up"]  # it has never lain
 
 
 def test_a_damaged_file_is_reported_and_left_out(line):

@@ -76,6 +76,8 @@ def test_errors_say_what_was_found(tmp_path):
     run.RunFolder.create(tmp_path, Config(), seed=0)
     with pytest.raises(ValueError, match=r"limit was None, is 3\.0"):
         run.RunFolder.create(tmp_path, Config(limit=3.0), seed=0, resume=True)
+    run.write_json(tmp_path / "config.json", {"limit": 3.0})  # of a version that knew nothing else yet
+    assert run.RunFolder.create(tmp_path, Config(limit=3.0), seed=0, resume=True).config(Config) == Config(limit=3.0)
     run.write_json(tmp_path / "config.json", {"speed": 1})
     with pytest.raises(ValueError, match=r"unknown fields \['speed'\]"):
         run.RunFolder.open(tmp_path).config(Config)

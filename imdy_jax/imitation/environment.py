@@ -22,7 +22,10 @@ class Transition:
 
 @struct.dataclass
 class StepResult:
-    """Outcome of one control step; the state and the observation belong to the next episode where one ended."""
+    """Outcome of one control step; the state and the observation belong to the next episode where one ended.
+
+    Who has failed does not always begin elsewhere: the next episode may be to recover from there.
+    """
 
     state: Any
     observation: jax.Array  # (N, O)
@@ -31,7 +34,7 @@ class StepResult:
     terms: dict[str, jax.Array]  # named parts of the reward and of the bookkeeping, each (N,)
     style: jax.Array  # (N, W) what the style of the last steps is judged by; W may be 0
     terminated: jax.Array  # (N,) bool: failed, no future reward
-    truncated: jax.Array  # (N,) bool: the clip ended, the future is cut off but not worthless
+    truncated: jax.Array  # (N,) bool: the clip or the time ended, the future is cut off but not worthless
     transition: Transition
 
 
@@ -49,6 +52,10 @@ class Environment(Protocol):
 
     def start(self, clip: jax.Array, frame: jax.Array, key: jax.Array) -> tuple[Any, jax.Array]:
         """Starts at given clips (N,) and frames (N,)."""
+        ...
+
+    def start_fallen(self, clip: jax.Array, frame: jax.Array, key: jax.Array) -> tuple[Any, jax.Array]:
+        """As start, but lying on the floor beside it; raises ValueError where env has no fallen humanoids."""
         ...
 
     def restart(

@@ -106,7 +106,7 @@ def evaluate_pushes(
     many = np.repeat(lengths, config.per_clip)
     begin = (draw.random(len(many)) * np.maximum(many - 1 - config.steps - config.watch, 1)).astype(int)
     around = draw.uniform(0.0, 2.0 * np.pi, len(many))
-    force = config.newtons * np.stack([np.cos(around), np.sin(around), np.zeros(len(many))], axis=-1)
+    force = config.newtons * horizontal(around)
     over = np.minimum(begin + config.steps + config.watch, many - 1)  # control steps after which it is judged
     clip = jnp.asarray(np.repeat(clips, config.per_clip))
 
@@ -126,6 +126,12 @@ def evaluate_pushes(
         for row, last in zip(gap, over, strict=True)
     ]
     return np.array(held).reshape(len(lengths), config.per_clip)
+
+
+def horizontal(around: np.ndarray | jax.Array) -> np.ndarray | jax.Array:
+    """Unit vectors (..., 3) in the directions around (...,) rad about the vertical."""
+    xp = jnp if isinstance(around, jax.Array) else np
+    return xp.stack([xp.cos(around), xp.sin(around), xp.zeros_like(around)], axis=-1)
 
 
 def score(position: np.ndarray, reference: np.ndarray) -> ClipScore:
