@@ -238,7 +238,7 @@ def test_substeps_make_other_rates_exactly(dataset, tmp_path):
     fine = pack_dataset(path, tmp_path / "fine", "smpl", (60, 120, 40))
     assert (fine.dt, fine.strides, fine.fps) == (pytest.approx(1 / 120), (4, 2, 1, 3), pytest.approx(30))
     finest, whole = fine.finest(0), pack_dataset(path, tmp_path / "whole", "smpl")[0]
-    for given, kept in zip(whole[4:], fine[0][4:], strict=True):
+    for given, kept in zip(whole[4:7], fine[0][4:7], strict=True):
         np.testing.assert_allclose(kept, given, rtol=1e-4, atol=1e-5)
     # The pose after each substep moves on by its velocity, as the simulator has it; torques are those of the substep.
     moved = np.diff(finest.motion[:, 0, :3], axis=0).reshape(-1, parts, 3)
