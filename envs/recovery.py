@@ -52,7 +52,7 @@ class Recovery(NamedTuple):
 
 def recovering(active: jax.Array, gap: jax.Array, config: RecoveryConfig) -> Recovery:
     """Those marked active (N,) bool begin to recover at a gap (N,), m."""
-    return Recovery(active, jnp.where(active, config.steps, 0), gap)
+    return Recovery(active, jnp.where(active, config.steps, 0).astype(jnp.int32), gap)
 
 
 class Outcome(NamedTuple):

@@ -216,7 +216,7 @@ def test_who_comes_back_to_the_reference_imitates_and_may_stray_again(env, step,
 
 
 def test_a_share_of_the_falls_is_recovered_from_in_place(env, step):
-    state, _ = env.start(jnp.zeros(COUNT, int), jnp.full(COUNT, 5), jax.random.PRNGKey(5))
+    state, _ = env.start(jnp.zeros(COUNT, int), jnp.full(COUNT, 5, jnp.int32), jax.random.PRNGKey(5))
     result = step(_moved(state, 0.5), zeros(env))
     assert result.terminated.all()  # what has failed is worth as little as without a harvest
     assert float(result.state.tally.failures.sum()) == COUNT
@@ -303,11 +303,11 @@ def test_pushes_are_horizontal_last_their_time_and_come_as_often_as_asked():
 
 
 def test_who_is_pushed_is_moved_where_the_force_points(pushed, shove):
-    state, _ = pushed.start(jnp.zeros(COUNT, int), jnp.full(COUNT, 5), jax.random.PRNGKey(0))
+    state, _ = pushed.start(jnp.zeros(COUNT, int), jnp.full(COUNT, 5, jnp.int32), jax.random.PRNGKey(0))
     force = 200.0 * horizontal(jnp.arange(COUNT) * 0.4)
     speed = []
     for size in (0.0, 1.0):
-        result = shove(state.replace(push=Push(size * force, jnp.full(COUNT, 3))), zeros(pushed))
+        result = shove(state.replace(push=Push(size * force, jnp.full(COUNT, 3, jnp.int32))), zeros(pushed))
         np.testing.assert_array_equal(result.state.push.left, 2)
         speed.append(np.asarray(result.transition.next_v)[:, :2])
     assert (((speed[1] - speed[0]) * np.asarray(force)[:, :2]).sum(axis=1) > 0).all()
