@@ -1,7 +1,8 @@
 """Playing clips with a trained policy, deterministically and from the first frame, and judging how well it followed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -29,25 +30,33 @@ class ClipScore(NamedTuple):
 
 
 class Player(NamedTuple):
-    """An environment and its compiled chunk of control steps: carry → (carry, kept)."""
+    """An environment and its compiled chunk of control steps, for any policy of one kind."""
 
     env: Environment
-    chunk: Callable[[Any], tuple[Any, Any]]
+    compiled: Callable[[tuple, Any], tuple[Any, Any]]
+    arrays: tuple  # of the policy
     steps: int  # of a chunk
+
+    def chunk(self, carry: Any) -> tuple[Any, Any]:
+        """Carry after a chunk, and what is kept of it."""
+        return self.compiled(self.arrays, carry)
 
 
 def make_player(trained: Trained, env: Environment, keep: Callable[[Transition], Any], steps: int = _CHUNK) -> Player:
     """Compiled playing of env with the mean action; keep picks what is returned of each transition."""
 
-    def step(carry: tuple, _: None) -> tuple:
+    def step(acting: Trained, carry: tuple, _: None) -> tuple:
         state, observation = carry
-        result = env.step(state, trained.act(observation))
+        result = env.step(state, acting.act(observation))
         return (result.state, result.observation), keep(result.transition)
+
+    def chunk(arrays: tuple, carry: tuple) -> tuple:
+        return jax.lax.scan(partial(step, trained.with_arrays(arrays)), carry, None, length=steps)
 
     nowhere = jnp.zeros(env.num_envs, int)
     start = env.start(nowhere, nowhere, jax.random.PRNGKey(0))
-    chunk = jax.jit(lambda carry: jax.lax.scan(step, carry, None, length=steps))
-    return Player(env, chunk.lower(start).compile(), steps)
+    compiled = jax.jit(chunk).lower(trained.arrays, start).compile()
+    return Player(env, compiled, trained.arrays, steps)
 
 
 def play(
@@ -76,10 +85,38 @@ def evaluate(trained: Trained, env: Environment, lengths: np.ndarray) -> list[Cl
 
     env must let episodes run on when the humanoid strays, so that nothing restarts before its clip is over.
     """
-    player = make_player(trained, env, lambda transition: (transition.position, transition.reference))
-    count = len(lengths)
-    position, reference = play(player, np.arange(count), np.zeros(count, int), int(np.max(lengths)) - 1)
-    return [score(position[: n - 1, i], reference[: n - 1, i]) for i, n in enumerate(lengths)]
+    return make_judge(env, np.arange(len(lengths)), lengths)(trained)
+
+
+def make_judge(env: Environment, clips: np.ndarray, lengths: np.ndarray) -> Callable[[Trained], list[ClipScore]]:
+    """As evaluate, for policies of one kind one after the other: what is compiled for the first serves them all.
+
+    clips (N,): the clip in each environment; lengths (N,): their frames.
+    """
+    player: Player | None = None
+
+    def judge(trained: Trained) -> list[ClipScore]:
+        nonlocal player
+        if player is None:
+            player = make_player(trained, env, lambda transition: (transition.position, transition.reference))
+        playing, beginning = player._replace(arrays=trained.arrays), np.zeros(len(clips), int)
+        position, reference = play(playing, clips, beginning, int(np.max(lengths)) - 1)
+        return [score(position[: n - 1, i], reference[: n - 1, i]) for i, n in enumerate(lengths)]
+
+    return judge
+
+
+def evaluate_together(
+    policies: Sequence[Trained], env: Environment, lengths: np.ndarray
+) -> tuple[list[ClipScore], np.ndarray]:
+    """As evaluate, each clip with the first policy that follows it to the end, or else the one that follows it longest.
+
+    Also returns which policy that is, (N,).
+    """
+    judge = make_judge(env, np.arange(len(lengths)), lengths)
+    scores = [judge(trained) for trained in policies]
+    best = [int(np.argmax([s.frames for s in own])) for own in zip(*scores, strict=True)]
+    return [scores[k][i] for i, k in enumerate(best)], np.array(best)
 
 
 @dataclass(frozen=True)
