@@ -100,6 +100,12 @@ def trained_parts(path: Path) -> list[str]:
     return trained
 
 
+def learnt(path: str | Path) -> dict[str, Path]:
+    """Folders of what has been trained in a run folder, by name: the imitator, or its columns and their composer."""
+    path = Path(path)
+    return {part: path / part for part in trained_parts(path)} if (path / FILE).exists() else {"imitator": path}
+
+
 def begin_with(path: str, config: ImitatorConfig) -> Trained:
     """The policy of another run folder, to go on from; raises ValueError where it is not of this config's kind."""
     other, trained = open_imitator(path)

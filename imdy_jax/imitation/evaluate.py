@@ -30,33 +30,33 @@ class ClipScore(NamedTuple):
 
 
 class Player(NamedTuple):
-    """An environment and its compiled chunk of control steps, for any policy of one kind."""
+    """An environment and its compiled chunk of control steps: carry → (carry, kept)."""
 
     env: Environment
-    compiled: Callable[[tuple, Any], tuple[Any, Any]]
-    arrays: tuple  # of the policy
+    chunk: Callable[[Any], tuple[Any, Any]]
     steps: int  # of a chunk
-
-    def chunk(self, carry: Any) -> tuple[Any, Any]:
-        """Carry after a chunk, and what is kept of it."""
-        return self.compiled(self.arrays, carry)
 
 
 def make_player(trained: Trained, env: Environment, keep: Callable[[Transition], Any], steps: int = _CHUNK) -> Player:
     """Compiled playing of env with the mean action; keep picks what is returned of each transition."""
+    chunk = jax.jit(partial(_chunk, env, keep, steps, trained))
+    return Player(env, chunk.lower(_anywhere(env)).compile(), steps)
 
-    def step(acting: Trained, carry: tuple, _: None) -> tuple:
+
+def _chunk(
+    env: Environment, keep: Callable[[Transition], Any], steps: int, trained: Trained, carry: tuple
+) -> tuple[tuple, Any]:
+    def step(carry: tuple, _: None) -> tuple:
         state, observation = carry
-        result = env.step(state, acting.act(observation))
+        result = env.step(state, trained.act(observation))
         return (result.state, result.observation), keep(result.transition)
 
-    def chunk(arrays: tuple, carry: tuple) -> tuple:
-        return jax.lax.scan(partial(step, trained.with_arrays(arrays)), carry, None, length=steps)
+    return jax.lax.scan(step, carry, None, length=steps)
 
+
+def _anywhere(env: Environment) -> tuple:
     nowhere = jnp.zeros(env.num_envs, int)
-    start = env.start(nowhere, nowhere, jax.random.PRNGKey(0))
-    compiled = jax.jit(chunk).lower(trained.arrays, start).compile()
-    return Player(env, compiled, trained.arrays, steps)
+    return env.start(nowhere, nowhere, jax.random.PRNGKey(0))
 
 
 def play(
@@ -85,7 +85,7 @@ def evaluate(trained: Trained, env: Environment, lengths: np.ndarray) -> list[Cl
 
     env must let episodes run on when the humanoid strays, so that nothing restarts before its clip is over.
     """
-    return make_judge(env, np.arange(len(lengths)), lengths)(trained)
+    return _judged(make_player(trained, env, _places), np.arange(len(lengths)), lengths)
 
 
 def make_judge(env: Environment, clips: np.ndarray, lengths: np.ndarray) -> Callable[[Trained], list[ClipScore]]:
@@ -93,17 +93,25 @@ def make_judge(env: Environment, clips: np.ndarray, lengths: np.ndarray) -> Call
 
     clips (N,): the clip in each environment; lengths (N,): their frames.
     """
-    player: Player | None = None
+    compiled: Callable | None = None
 
     def judge(trained: Trained) -> list[ClipScore]:
-        nonlocal player
-        if player is None:
-            player = make_player(trained, env, lambda transition: (transition.position, transition.reference))
-        playing, beginning = player._replace(arrays=trained.arrays), np.zeros(len(clips), int)
-        position, reference = play(playing, clips, beginning, int(np.max(lengths)) - 1)
-        return [score(position[: n - 1, i], reference[: n - 1, i]) for i, n in enumerate(lengths)]
+        nonlocal compiled
+        if compiled is None:
+            chunk = lambda arrays, carry: _chunk(env, _places, _CHUNK, trained.with_arrays(arrays), carry)  # noqa: E731
+            compiled = jax.jit(chunk).lower(trained.arrays, _anywhere(env)).compile()
+        return _judged(Player(env, partial(compiled, trained.arrays), _CHUNK), clips, lengths)
 
     return judge
+
+
+def _places(transition: Transition) -> tuple[jax.Array, jax.Array]:
+    return transition.position, transition.reference
+
+
+def _judged(player: Player, clips: np.ndarray, lengths: np.ndarray) -> list[ClipScore]:
+    position, reference = play(player, clips, np.zeros(len(clips), int), int(np.max(lengths)) - 1)
+    return [score(position[: n - 1, i], reference[: n - 1, i]) for i, n in enumerate(lengths)]
 
 
 def evaluate_together(
@@ -113,8 +121,7 @@ def evaluate_together(
 
     Also returns which policy that is, (N,).
     """
-    judge = make_judge(env, np.arange(len(lengths)), lengths)
-    scores = [judge(trained) for trained in policies]
+    scores = [evaluate(trained, env, lengths) for trained in policies]
     best = [int(np.argmax([s.frames for s in own])) for own in zip(*scores, strict=True)]
     return [scores[k][i] for i, k in enumerate(best)], np.array(best)
 

@@ -106,7 +106,8 @@ def train(
 
     def tell() -> bool:
         """Whether this is to be the end."""
-        return any([on_milestone(m, method.trained(learner), step * method.samples) for m in passed()])
+        answers = [on_milestone(m, method.trained(learner), step * method.samples) for m in passed()]
+        return True in answers
 
     with Progress(round(config.minutes * 60), method.label, "s", initial=round(seconds)) as progress:
         over = tell()
