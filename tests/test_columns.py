@@ -32,7 +32,7 @@ from imdy_jax.run import RunFolder, read_metrics
 PPO = PPOConfig(hidden=(16,), critic_hidden=(16,), horizon=8, minibatch=64, hearing=0)
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ImitatorConfig(
-    world=WorldConfig(engine="c", task=TaskConfig(balance=False)),
+    world=WorldConfig(engine="c", task=TaskConfig(balance=False, feedforward=False, ahead=())),
     train=TrainConfig(minutes=60.0, iterations=3, checkpoint_every=100, ppo=PPO),
     mining=MiningConfig(columns=2, evaluate_every=1e-9, stall=1, compose_minutes=1.0),
     num_envs=8,
@@ -155,7 +155,7 @@ def test_columns_are_given_away_together_and_without_a_composer_each_clip_has_it
 
 
 def test_a_composer_learns_which_column_is_of_use_and_changes_neither(tmp_path):
-    env = small_env(32, balance=False)
+    env = small_env(32, balance=False, feedforward=False, ahead=())
     policy = make_policy((16,), (16,), env.action_size, 0.1)
     params = policy.init(jax.random.PRNGKey(0), env.observation_size)
     useful = Trained(policy, params, init_normalizer(env.observation_size))
@@ -164,8 +164,8 @@ def test_a_composer_learns_which_column_is_of_use_and_changes_neither(tmp_path):
     crooked["actor"]["params"]["Dense_1"]["bias"] = bias.at[::3].set(0.8)  # every joint is turned about
     columns = [useful._replace(params=crooked), useful]
     before = jax.tree.map(np.array, [c.arrays for c in columns])
-    ppo = replace(PPO, learning_rate=2e-3, averaging=1.0, divergence=1.0, least_divergence=1.0, spread=0.05)
-    config = TrainConfig(minutes=60.0, iterations=12, ppo=ppo)
+    ppo = replace(PPO, learning_rate=1e-2, max_learning_rate=1e-2, divergence=9.0, least_divergence=9.0, averaging=1.0)
+    config = TrainConfig(minutes=60.0, iterations=40, ppo=ppo)
     folder = RunFolder.create(tmp_path / "composer", config, seed=0)
     method = reinforcement(env, ppo, columns=columns)
     untrained = method.trained(jax.jit(method.init)(jax.random.PRNGKey(0)))
@@ -176,4 +176,4 @@ def test_a_composer_learns_which_column_is_of_use_and_changes_neither(tmp_path):
         assert np.abs(np.asarray(a) - np.asarray(b)).max() > 0
     _, observation = jax.jit(env.reset)(jax.random.PRNGKey(1))
     weight = np.asarray(composer.act(observation))[:, 0] / 0.8  # of the crooked one: the other does nothing
-    assert np.mean(weight) < 0.4, "half to begin with"
+    assert np.mean(weight) < 0.25, "half to begin with"

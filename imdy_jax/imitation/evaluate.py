@@ -121,7 +121,9 @@ def evaluate_together(
 
     Also returns which policy that is, (N,).
     """
-    scores = [evaluate(trained, env, lengths) for trained in policies]
+    together = make_judge(env, np.arange(len(lengths)), lengths)
+    judge = together if len(policies) > 1 else partial(evaluate, env=env, lengths=lengths)
+    scores = [judge(trained) for trained in policies]
     best = [int(np.argmax([s.frames for s in own])) for own in zip(*scores, strict=True)]
     return [scores[k][i] for i, k in enumerate(best)], np.array(best)
 
