@@ -1,8 +1,10 @@
 """A trained imitator as a thing on disk: what it was asked to be, and the policy that came of it."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from envs.imitation import ACTION_SIZE
 from envs.observation import observation_size
@@ -11,9 +13,12 @@ from envs.search import SearchConfig
 from envs.tutored import TeachConfig
 from envs.ways import find_ways, make_guide
 from envs.world import Cast, WorldConfig
+from imdy_jax.imitation.mining import FILE, MiningConfig, read_curriculum
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.train import TrainConfig, load
 from imdy_jax.run import Checkpoints, RunFolder, to_json, write_json
+
+COMPOSER = "composer"  # folder of what weighs the columns
 
 
 @dataclass(frozen=True)
@@ -25,22 +30,87 @@ class ImitatorConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     teach: TeachConfig = field(default_factory=TeachConfig)
+    mining: MiningConfig = field(default_factory=MiningConfig)
     guide: bool = False  # the policy's action is added to what a search finds for every clip, with feedback about it
     num_envs: int = 1024
     evaluate_at: tuple[float, ...] = ()  # minutes of training at which to evaluate, besides the end
     seed: int = 0
 
 
-def open_imitator(path: str) -> tuple[ImitatorConfig, Trained]:
-    """Config and newest policy of a run folder of train_imitator.py; raises ValueError where there is none."""
+class Columns(NamedTuple):
+    """The policies of a run folder; where it has only one, that is its only column."""
+
+    config: ImitatorConfig
+    columns: list[Trained]
+    composer: Trained | None  # what weighs the columns, if that has been trained
+
+    def players(self, column: int | None = None) -> list[Trained]:
+        """Who is to play: the column of a number; by default the composer, or where there is none all of the columns.
+
+        Raises ValueError where there is no such column.
+        """
+        if column is None:
+            return self.columns if self.composer is None else [self.composer]
+        if not 0 <= column < len(self.columns):
+            raise ValueError(f"column is {column}, expected one of 0 to {len(self.columns) - 1}")
+        return [self.columns[column]]
+
+
+def open_columns(path: str | Path) -> Columns:
+    """Config and newest policies of a run folder of train_imitator.py; raises ValueError where there is none."""
     folder = RunFolder.open(path)
     config = folder.config(ImitatorConfig)
-    return config, load(folder, config.train, observation_size(len(config.world.task.ahead)), ACTION_SIZE)
+    if config.mining.columns == 1:
+        return Columns(config, [load_policy(folder, config)], None)
+    parts = trained_parts(folder.path)
+    opened = {part: RunFolder.open(folder.path / part) for part in parts}
+    columns = [load_policy(own, config) for part, own in opened.items() if part != COMPOSER]
+    return Columns(config, columns, load_policy(opened[COMPOSER], config, columns) if COMPOSER in parts else None)
+
+
+def open_imitator(path: str | Path) -> tuple[ImitatorConfig, Trained]:
+    """Config and newest policy of a run folder of train_imitator.py, the composer where it has columns.
+
+    Raises ValueError where there is no policy, or columns without a composer.
+    """
+    opened = open_columns(path)
+    if len(players := opened.players()) > 1:
+        raise ValueError(
+            f"{path}: holds {len(players)} columns and no composer, expected one policy; name {column_name(0)} in it"
+        )
+    return opened.config, players[0]
+
+
+def load_policy(folder: RunFolder, config: ImitatorConfig, columns: Sequence[Trained] = ()) -> Trained:
+    """The newest policy of one run folder, or what weighs the columns; raises ValueError where there is none."""
+    return load(folder, config.train, observation_size(len(config.world.task.ahead)), ACTION_SIZE, columns)
+
+
+def column_name(number: int) -> str:
+    """Folder of a column in the folder of its run."""
+    return f"column-{number}"
+
+
+def trained_parts(path: Path) -> list[str]:
+    """Folders of the columns of a run that have a policy, and of the composer; raises ValueError where none has."""
+    names = [*(column_name(k) for k in range(len(read_curriculum(path).columns))), COMPOSER]
+    trained = [name for name in names if any(step.name.isdigit() for step in (path / name / "policy").glob("*"))]
+    if not trained:
+        raise ValueError(f"{path}: no column has a policy yet; go on with train_imitator.py --resume")
+    return trained
+
+
+def learnt(path: str | Path) -> dict[str, Path]:
+    """Folders of what has been trained in a run folder, by name: the imitator, or its columns and their composer."""
+    path = Path(path)
+    return {part: path / part for part in trained_parts(path)} if (path / FILE).exists() else {"imitator": path}
 
 
 def begin_with(path: str, config: ImitatorConfig) -> Trained:
     """The policy of another run folder, to go on from; raises ValueError where it is not of this config's kind."""
     other, trained = open_imitator(path)
+    if trained.policy.columns:
+        raise ValueError(f"{path}: is a composer of columns, expected one policy; name {column_name(0)} in it")
     kinds = [
         {"train.ppo.hidden": c.train.ppo.hidden, "train.ppo.critic-hidden": c.train.ppo.critic_hidden,
          "world.task.ahead": c.world.task.ahead}
@@ -56,21 +126,27 @@ def publish(path: str, to: str) -> None:
     """Copy what it takes to act, and to go on learning, from a run folder to a new one: the newest policy, its config
     without the people and motions, which have paths, its provenance and its table.
 
-    Raises ValueError where there is no policy, or something at the new place.
+    Where it has columns, all of them go along. Raises ValueError where there is no policy, or something at the new
+    place.
     """
     source, target = RunFolder.open(path), Path(to)
     config = source.config(ImitatorConfig)
-    step = Checkpoints(source.path / "policy").latest_step()
-    if step is None:
+    mined = (source.path / FILE).exists()
+    parts = trained_parts(source.path) if mined else []
+    step = None if mined else Checkpoints(source.path / "policy").latest_step()
+    if not mined and step is None:
         raise ValueError(f"{source.path / 'policy'}: holds no policy; train one with train_imitator.py")
     if target.exists():
         raise ValueError(f"{target}: is there already, expected a new folder; name another, or remove it")
     target.mkdir(parents=True)
     write_json(target / "config.json", to_json(replace(config, people=PeopleConfig())))
-    shutil.copytree(source.path / "policy" / str(step), target / "policy" / str(step))
+    for part in parts:
+        publish(str(source.path / part), str(target / part))
+    if step is not None:
+        shutil.copytree(source.path / "policy" / str(step), target / "policy" / str(step))
     for mark in target.rglob("commit_success.txt"):  # it says where it was written, and counts by being there
         mark.write_text("")
-    for name in ("run.json", "tables/imitator.json"):
+    for name in ("run.json", "tables/imitator.json", *([FILE] if mined else [])):
         (target / name).parent.mkdir(exist_ok=True)
         shutil.copy(source.path / name, target / name)
 

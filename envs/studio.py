@@ -23,7 +23,7 @@ from imdy_jax.dataset.record import (
     record_rollout,
     sequence_id,
 )
-from imdy_jax.imitation.evaluate import ClipScore
+from imdy_jax.imitation.evaluate import ClipScore, evaluate_together
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.rollout import Rollout
 from imdy_jax.motion.clip import Clip
@@ -135,3 +135,16 @@ def make_studio(
     )
     subjects = [make_subject(person, body) for person, body in zip(people, cast.bodies, strict=True)]
     return Studio(cast, subjects, trained, replace(imitator.world, substeps=substeps), provenance, seats, shortest)
+
+
+def share_out(studios: Sequence[Studio]) -> list[np.ndarray]:
+    """Rows of the cast for each of several studios: a clip goes to the first whose policy follows it to the end.
+
+    What none follows goes to the one that follows it longest.
+    """
+    cast, world = studios[0].cast, studios[0].world
+    if len(studios) == 1:
+        return [np.arange(len(cast.clips))]
+    env = playing_env(cast, world, cast.subjects)
+    _, who = evaluate_together([studio.trained for studio in studios], env, cast.lengths)
+    return [np.flatnonzero(who == number) for number in range(len(studios))]

@@ -64,12 +64,17 @@ def make_cast(bodies: list[Body], clips: list[list[Clip]]) -> Cast:
     return Cast(bodies, people, [clip for _, clip in rows], subjects, table)
 
 
-def training_env(cast: Cast, config: WorldConfig, num_envs: int) -> ImitationEnv:
-    """num_envs environments, the subjects dealt out in turn, each free to play any clip of its subject."""
-    subject = np.arange(num_envs) % len(cast.bodies)
-    rows = [np.flatnonzero(cast.subjects == s) for s in range(len(cast.bodies))]
-    most = max(len(own) for own in rows)
-    choices = np.stack([np.resize(rows[s], most) for s in subject])
+def training_env(cast: Cast, config: WorldConfig, num_envs: int, rows: np.ndarray | None = None) -> ImitationEnv:
+    """num_envs environments, the subjects dealt out in turn, each free to play any clip of its subject.
+
+    rows: of the cast, all of them by default; only these are played, and only by the subjects that have some.
+    """
+    rows = np.arange(len(cast.clips)) if rows is None else np.asarray(rows)
+    players = np.unique(cast.subjects[rows])
+    subject = players[np.arange(num_envs) % len(players)]
+    own = {s: rows[cast.subjects[rows] == s] for s in players}
+    most = max(len(clips) for clips in own.values())
+    choices = np.stack([np.resize(own[s], most) for s in subject])
     physics = make_physics(_take(cast.humanoids, subject), config.engine, config.substeps)
     return ImitationEnv(physics, cast.table, config.task, choices, cast.guide)
 

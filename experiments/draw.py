@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from envs.imitator import ImitatorConfig
+from envs.imitator import ImitatorConfig, learnt
 from envs.people import load_cast
 from imdy_jax.body.person import Body
 from imdy_jax.dataset.certify import certified_ids
@@ -41,9 +41,9 @@ def main(
     estimates = load_predictions(Path(solver) / "estimates.npz")
     record = read_record(data, choose(list(estimates), clip))
     draw_gait(out / "torques_and_forces.png", record, estimates[record.id])
-    rows = read_metrics(Path(imitator) / "metrics.jsonl")
+    curves = {name: read_metrics(path / "metrics.jsonl") for name, path in learnt(imitator).items()}
     shown = {"reward": "reward", "body_error": "joint error (m)", "failed_share": "episodes that fail"}
-    plots.learning_curve(out / "learning.png", {"imitator": rows}, shown, "seconds", "training time (s)")
+    plots.learning_curve(out / "learning.png", curves, shown, "seconds", "training time (s)")
 
     cast, _ = load_cast(RunFolder.open(imitator).config(ImitatorConfig).people)
     record = read_record(data, choose(certified_ids(data), clip))

@@ -2,6 +2,7 @@
 
     python experiments/evaluate.py                                      # the motions that it was trained on
     python experiments/evaluate.py --motions my_clips                   # anyone's
+    python experiments/evaluate.py --column 0                           # one of its columns, not their composer
     python experiments/evaluate.py --substeps 4                         # at the recording's physics
     python experiments/evaluate.py --push.per-clip 8                    # also pushed: 300 N for 0.2 s, anywhere
     python experiments/evaluate.py --fallen.per-clip 8                  # also from lying on the floor
@@ -13,12 +14,12 @@ import logging
 from dataclasses import replace
 
 import numpy as np
-from train_imitator import summary
 
-from envs.imitator import lead, open_imitator
+from envs.imitator import column_name, lead, open_columns
 from envs.people import load_cast
+from envs.scoreboard import summary
 from envs.world import CONTROL_HZ, Cast, WorldConfig, playing_env
-from imdy_jax.imitation.evaluate import ClipScore, PushConfig, evaluate, evaluate_pushes
+from imdy_jax.imitation.evaluate import ClipScore, PushConfig, evaluate_pushes, evaluate_together
 from imdy_jax.imitation.evaluate_falls import FallenConfig, evaluate_falls
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.report import Table, command, show
@@ -27,7 +28,8 @@ from imdy_jax.run import enable_compilation_cache
 
 def main(
     imitator: str = "runs/default/imitator", motions: str | None = None, substeps: int = 2, check: bool = True,
-    engine: str = "auto", push: PushConfig = PushConfig(per_clip=0), fallen: FallenConfig = FallenConfig(per_clip=0),
+    engine: str = "auto", column: int | None = None, push: PushConfig = PushConfig(per_clip=0),
+    fallen: FallenConfig = FallenConfig(per_clip=0),
     json: str = "runs/evaluation/imitator.json",
 ) -> None:  # fmt: skip
     """Evaluate an imitator.
@@ -38,60 +40,61 @@ def main(
       substeps: physics substeps per control step.
       check: leave out motions that nobody can have made.
       engine: c, mjx or warp; auto takes MJX where there is a GPU or TPU.
+      column: which of its columns plays; by default their composer, or each clip's first column that follows it.
       push: pushes of the chest in clips that are followed without; the row tells how many are recovered from.
       fallen: falls beside every clip, which waits; the row tells from how many the humanoid gets up and follows it.
       json: where to write the table.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     enable_compilation_cache()
-    config, trained = open_imitator(imitator)
+    opened = open_columns(imitator)
+    config, players = opened.config, opened.players(column)
     people = replace(config.people, motions=motions or config.people.motions, check=check)
     cast, rejected = load_cast(people)
     cast = lead(cast, config, imitator)
     world = replace(config.world, substeps=substeps, engine=engine)
-    scores = evaluate(trained, playing_env(cast, world, cast.subjects), cast.lengths)
+    scores, who = evaluate_together(players, playing_env(cast, world, cast.subjects), cast.lengths)
+    by = [f", {column_name(k)}" if len(players) > 1 else "" for k in who]
     rows: list[tuple] = [
-        (clip.name, "yes" if s.success else f"lost at {s.frames / clip.fps:.1f} s", clip.duration, *_errors(s))
-        for clip, s in zip(cast.clips, scores, strict=True)
+        (clip.name, ("yes" if s.success else f"lost at {s.frames / clip.fps:.1f} s") + own, clip.duration, *_errors(s))
+        for clip, s, own in zip(cast.clips, scores, by, strict=True)
     ]
     success, *errors, diverged = summary(scores)
     seconds = sum(clip.duration for clip in cast.clips)
     rows.append(("all: the successes' means", f"{success:.1f} %", seconds, *errors))
     if push.per_clip and success:
-        followed = [row for row, s in enumerate(scores) if s.success]
-        shoved = pushed(cast, world, trained, followed, push, config.seed)
-        rows.append(
-            (
-                f"pushed, {push.newtons:g} N for {push.steps / CONTROL_HZ:.1f} s",
-                f"{shoved:.1f} % recovered",
-                *[None] * 5,
-            )
-        )
+        followed = np.array([s.success for s in scores])
+        shares = [(trained, np.flatnonzero(followed & (who == k))) for k, trained in enumerate(players)]
+        held = [pushed(cast, world, trained, own, push, config.seed) for trained, own in shares if len(own)]
+        shoved = 100 * np.concatenate(held).mean()
+        label = f"pushed, {push.newtons:g} N for {push.steps / CONTROL_HZ:.1f} s"
+        rows.append((label, f"{shoved:.1f} % recovered", *[None] * 5))
     if fallen.per_clip:
-        rows.append(
-            (
-                f"fallen, {fallen.steps / CONTROL_HZ:.1f} s to be within {world.task.recovery.near:g} m and follow",
-                f"{risen(cast, world, trained, fallen, config.seed):.1f} % got up",
-                *[None] * 5,
-            )
-        )
+        shares = [(trained, np.flatnonzero(who == k)) for k, trained in enumerate(players)]
+        up = [risen(cast, world, trained, own, fallen, config.seed) for trained, own in shares if len(own)]
+        near, seconds = world.task.recovery.near, fallen.steps / CONTROL_HZ
+        label = f"fallen, {seconds:.1f} s to be within {near:g} m and follow"
+        rows.append((label, f"{100 * np.concatenate(up).mean():.1f} % got up", *[None] * 5))
     notes = (f"{len(rejected)} motion(s) left out by the checks, {diverged} simulation(s) diverged",)
-    columns = ("clip", "followed", "s", "MPJPE mm", "root-rel. mm", "vel. mm/frame", "acc. mm/frame²")
-    show(Table(f"Imitator at {substeps} substeps", columns, tuple(rows), notes), json)
+    headings = ("clip", "followed", "s", "MPJPE mm", "root-rel. mm", "vel. mm/frame", "acc. mm/frame²")
+    show(Table(f"Imitator at {substeps} substeps", headings, tuple(rows), notes), json)
 
 
-def pushed(cast: Cast, world: WorldConfig, trained: Trained, rows: list[int], push: PushConfig, seed: int) -> float:
-    """Share of pushes in rows of the cast that the humanoid recovers from, %."""
+def pushed(
+    cast: Cast, world: WorldConfig, trained: Trained, rows: np.ndarray, push: PushConfig, seed: int
+) -> np.ndarray:
+    """Whether the humanoid recovers from each push in rows of the cast (R, P)."""
     env = playing_env(cast, world, np.repeat(cast.subjects[rows], push.per_clip))
-    return 100.0 * float(np.mean(evaluate_pushes(trained, env, np.array(rows), cast.lengths[rows], push, seed)))
+    return evaluate_pushes(trained, env, rows, cast.lengths[rows], push, seed)
 
 
-def risen(cast: Cast, world: WorldConfig, trained: Trained, fallen: FallenConfig, seed: int) -> float:
-    """Share of falls beside the clips of the cast from which the humanoid gets up, %."""
+def risen(
+    cast: Cast, world: WorldConfig, trained: Trained, rows: np.ndarray, fallen: FallenConfig, seed: int
+) -> np.ndarray:
+    """Whether the humanoid gets up from each fall beside rows of the cast (R, K)."""
     recovery = replace(world.task.recovery, share=1.0, harvest=0.0, steps=fallen.steps)
-    env = playing_env(cast, world, np.repeat(cast.subjects, fallen.per_clip), recovery=recovery)
-    rows = np.arange(len(cast.clips))
-    return 100.0 * float(np.mean(evaluate_falls(trained, env, rows, cast.lengths, fallen, seed)))
+    env = playing_env(cast, world, np.repeat(cast.subjects[rows], fallen.per_clip), recovery=recovery)
+    return evaluate_falls(trained, env, rows, cast.lengths[rows], fallen, seed)
 
 
 def _errors(score: ClipScore) -> tuple[float, float, float, float]:

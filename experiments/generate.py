@@ -3,6 +3,7 @@
     python experiments/generate.py                                      # the motions the imitator was trained on
     python experiments/generate.py --config.motions my_clips            # other motions
     python experiments/generate.py --config.substeps 8                  # finer physics
+    python experiments/generate.py --column 0                           # by one of its columns, not their composer
     python experiments/generate.py --search                             # and look for a way where the policy is lost
     python experiments/generate.py --report                             # what was recorded, in numbers and figures
 
@@ -19,11 +20,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from envs.imitator import lead, open_imitator
+from envs.imitator import lead, open_columns
 from envs.people import load_cast
 from envs.reimitation import reimitate
 from envs.search import SearchConfig
-from envs.studio import Studio, make_studio
+from envs.studio import Studio, make_studio, share_out
 from imdy_jax.dataset.certify import certified_ids, certify_dataset
 from imdy_jax.dataset.record import Record
 from imdy_jax.dataset.release import to_release, write_release
@@ -64,8 +65,8 @@ class GenerateConfig:
 
 def main(
     config: GenerateConfig = GenerateConfig(), imitator: str = "runs/default/imitator",
-    run: str = "runs/default/dataset", search: bool = False, report: bool = False, release: str | None = None,
-    json: str | None = None,
+    run: str = "runs/default/dataset", column: int | None = None, search: bool = False, report: bool = False,
+    release: str | None = None, json: str | None = None,
 ) -> None:  # fmt: skip
     """Generate and certify a dataset.
 
@@ -73,6 +74,7 @@ def main(
       config: what to record.
       imitator: run folder of train_imitator.py.
       run: run folder to write; the dataset is dataset.zarr in it.
+      column: which of its columns plays; by default their composer, or each clip's first column that follows it.
       search: look for a way through the clips that the policy loses; takes minutes per minute of motion.
       report: record nothing; tell what the dataset in the run folder holds, and draw it.
       release: folder; write the certified sequences there, too, in the files of the published ImDy release.
@@ -84,29 +86,21 @@ def main(
         tell(Path(run))
         return
     jax.config.update("jax_enable_x64", not config.single)
-    imitator_config, trained = open_imitator(imitator)
+    opened = open_columns(imitator)
+    imitator_config, players = opened.config, opened.players(column)
     folder = RunFolder.create(run, config, imitator_config.seed, resume=True)
     wanted = {name: getattr(config, name) for name in ("motions", "subjects", "mirrored", "speeds", "check")}
     people = replace(imitator_config.people, **{name: x for name, x in wanted.items() if x is not None})
     cast = lead(load_cast(people)[0], imitator_config, imitator)
-    studio = make_studio(cast, trained, imitator_config, config.substeps, config.seats, config.shortest)
-    dataset = create_dataset(folder.path / "dataset.zarr")
-
-    clocks, recorded = [time.monotonic()], 0.0
-    missing = [row for row in range(len(cast.clips)) if not has_sequence(dataset, studio.name(row))]
-    if missing:
-        session = studio.prepare(np.array(missing))
-
-        def keep(_: int, record: Record) -> float:
-            write_record(dataset, record)
-            return record.duration
-
-        clocks.append(time.monotonic())
-        recorded = sum(session.play(keep))
-        clocks.append(time.monotonic())
-    seconds = np.diff(clocks)
-    if search:
-        search_lost(dataset, studio, config.ways)
+    studios = [
+        make_studio(cast, trained, imitator_config, config.substeps, config.seats, config.shortest)
+        for trained in players
+    ]
+    dataset, shares = create_dataset(folder.path / "dataset.zarr"), share_out(studios)
+    parts = list(zip(studios, shares, strict=True))
+    *seconds, recorded = np.sum([record(dataset, studio, rows) for studio, rows in parts], axis=0)
+    for studio, rows in parts if search else ():
+        search_lost(dataset, studio, rows, config.ways)
     names, clocks = sequence_ids(dataset), [time.monotonic()]
     certify_dataset(dataset, names[:1], renew=True)
     clocks.append(time.monotonic())
@@ -122,10 +116,28 @@ def main(
     if release:
         count = write_release(map(to_release, read_records(dataset, certified_ids(dataset))), release)
         print(f"{count} certified sequences written to {release}")
-    save_predictions(folder.path / "reimitation.npz", reimitate(dataset, studio))
+    imitated = [reimitate(dataset, studio, own=len(studios) > 1) for studio in studios]
+    save_predictions(folder.path / "reimitation.npz", {name: x for own in imitated for name, x in own.items()})
 
 
-def search_lost(dataset: Dataset, studio: Studio, config: SearchConfig) -> None:
+def record(dataset: Dataset, studio: Studio, rows: np.ndarray) -> np.ndarray:
+    """Record rows of the cast that are missing; the seconds of preparing, of recording, and of motion recorded."""
+    begun = time.monotonic()
+    missing = [row for row in rows if not has_sequence(dataset, studio.name(row))]
+    if not missing:
+        return np.zeros(3)
+    session = studio.prepare(np.array(missing))
+
+    def keep(_: int, record: Record) -> float:
+        write_record(dataset, record)
+        return record.duration
+
+    ready = time.monotonic()
+    recorded = sum(session.play(keep))
+    return np.array([ready - begun, time.monotonic() - ready, recorded])
+
+
+def search_lost(dataset: Dataset, studio: Studio, among: np.ndarray, config: SearchConfig) -> None:
     """Add what a search finds for the clips that the policy alone has lost; what is there already is not sought."""
     searching = studio.searching(config)
 
@@ -133,7 +145,7 @@ def search_lost(dataset: Dataset, studio: Studio, config: SearchConfig) -> None:
         plain = known_attributes(dataset, studio.name(row))
         return not (plain and plain["success"]) and not has_sequence(dataset, searching.name(row))
 
-    rows = [row for row in range(len(studio.cast.clips)) if lost(row)]
+    rows = [int(row) for row in among if lost(row)]
     found = sum(1 for _ in searching.search(rows, config, lambda _, record: write_record(dataset, record)))
     print(f"a way to the end found through {found} of {len(rows)} clips that the policy alone had lost")
 

@@ -4,6 +4,7 @@
     python experiments/train_imitator.py --config.people.motions my_clips   # a folder of motion files
     python experiments/train_imitator.py --config.teach.minutes 15          # learn from a search to begin with
     python experiments/train_imitator.py --config.guide                     # or be guided by one all the time
+    python experiments/train_imitator.py --config.mining.columns 3          # columns for what the first does not follow
     python experiments/train_imitator.py --from-pretrained pretrained/imitator-clips   # go on from another's policy
     python experiments/train_imitator.py --resume                           # go on after an interruption
 
@@ -16,18 +17,20 @@ import shutil
 from dataclasses import replace
 
 import jax
-import numpy as np
 
+from envs.columns import Course, train_columns, train_composer
 from envs.imitation import ImitationEnv
-from envs.imitator import ImitatorConfig, begin_with
+from envs.imitator import COMPOSER, ImitatorConfig, begin_with, column_name
 from envs.people import load_cast
+from envs.scoreboard import Scoreboard, overview, summary
 from envs.tutored import TutoredEnv, make_lessons
 from envs.ways import Known, find_ways, make_guide
 from envs.world import Cast, playing_env, training_env
-from imdy_jax.imitation.evaluate import ClipScore, evaluate
+from imdy_jax.imitation.evaluate import evaluate, evaluate_together
+from imdy_jax.imitation.mining import FILE, check_mining
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.train import reinforcement, train, tuition
-from imdy_jax.report import Table, command, read_table, show
+from imdy_jax.report import Table, command, show
 from imdy_jax.run import RunFolder, enable_compilation_cache, read_metrics
 
 
@@ -52,23 +55,45 @@ def main(
     cast, rejected = load_cast(config.people)  # before there is a folder: what is wrong with them leaves none behind
     folder = RunFolder.create(run, config, config.seed, resume=resume, overwrite=overwrite)
     if overwrite:
-        for name in ("ways", "school"):
+        for name in ("ways", "school", COMPOSER, *(own.name for own in folder.path.glob(column_name("*")))):
             shutil.rmtree(folder.path / name, ignore_errors=True)
+        (folder.path / FILE).unlink(missing_ok=True)
     ways, spent = seek(cast, config, folder)
     cast = cast._replace(guide=make_guide(cast, ways)) if config.guide else cast
+    title = f"Imitator on {len(cast.clips)} clips of {len(cast.bodies)} subject(s), {len(rejected)} left out"
+    if config.mining.columns > 1:
+        table = mined(Course(cast, config, folder), title, begin)
+    else:
+        table = trained_once(cast, config, folder, title, begin, ways, spent, resume)
+    if json:
+        table.write(json)
+
+
+def mined(course: Course, title: str, begin: Trained | None) -> Table:
+    """Columns and their composer, and each clip with the first column that follows it."""
+    cast, config, path = course.cast, course.config, course.folder.path
+    columns = train_columns(course, begin)
+    scores, _ = evaluate_together(columns, playing_env(cast, config.world, cast.subjects), cast.lengths)
+    names = [column_name(k) for k in range(len(columns))]
+    if len(columns) > 1 and config.mining.compose_minutes:
+        train_composer(course, columns)
+        names.append(COMPOSER)
+    table = overview(path, title, names, summary(scores))
+    show(table, path / "tables" / "imitator.json")
+    return table
+
+
+def trained_once(
+    cast: Cast, config: ImitatorConfig, folder: RunFolder, title: str, begin: Trained | None,
+    ways: list[Known | None], spent: float, resume: bool,
+) -> Table:  # fmt: skip
+    """One policy for all clips."""
     judge = playing_env(cast, config.world, cast.subjects)
     env = training_env(cast, config.world, config.num_envs)
-    written = folder.path / "tables" / "imitator.json"
-    rows = list(read_table(written).rows) if written.exists() else []  # of the run that is resumed
+    board = Scoreboard(folder, [clip.name for clip in cast.clips], title)
 
     def assess(minutes: float, trained: Trained, samples: int) -> None:
-        scores = evaluate(trained, judge, cast.lengths)
-        # What was measured after the checkpoint that the run goes on from is measured again.
-        rows[:] = [row for row in rows if row[1] < samples]
-        rows.append((round(minutes, 1), samples, *summary(scores)))
-        show(table(rows, cast, rejected), written)
-        lost = [cast.clips[i].name for i, s in enumerate(scores) if not s.success]
-        print(f"not followed to the end: {', '.join(lost) or 'none'}", flush=True)
+        board.add(minutes, samples, evaluate(trained, judge, cast.lengths))
 
     if config.teach.minutes:
         school = RunFolder.create(folder.path / "school", config, config.seed, resume=resume)
@@ -76,24 +101,30 @@ def main(
         spent += 60 * config.teach.minutes
     on_the_clock = replace(config.train, minutes=config.train.minutes + spent / 60)
     learning = reinforcement(env, config.train.ppo, begin)
-    if (spent or begin) and not rows:  # a run that is resumed has been assessed here before
+    if (spent or begin) and not board.rows:  # a run that is resumed has been assessed here before
         assess(spent / 60, begin or learning.trained(jax.jit(learning.init)(jax.random.PRNGKey(config.seed))), 0)
     trained = train(learning, on_the_clock, folder, config.seed, config.evaluate_at, assess, spent)
     for last in read_metrics(folder.path / "metrics.jsonl")[-1:]:  # none where train.minutes is 0
         assess(last["seconds"] / 60, trained, last["samples"])
-    if json:
-        table(rows, cast, rejected).write(json)
+    return board.table
 
 
 def check(config: ImitatorConfig, from_pretrained: str | None) -> None:
-    """Raises ValueError where a guide, lessons and a policy to begin with are in each other's way, or lessons are for
-    several subjects.
+    """Raises ValueError where a guide, lessons, columns and a policy to begin with are in each other's way, or lessons
+    are for several subjects.
     """
     if from_pretrained and config.teach.minutes:
         raise ValueError(
             f"--from-pretrained {from_pretrained} beside config.teach.minutes {config.teach.minutes}: lessons begin "
             "with a policy that knows nothing; leave one out"
         )
+    check_mining(config.mining)
+    for name, asked in {"teach.minutes": config.teach.minutes, "evaluate_at": config.evaluate_at}.items():
+        if asked and config.mining.columns > 1:
+            raise ValueError(
+                f"config.{name} is {asked} with config.mining.columns {config.mining.columns}, expected one column: "
+                "columns begin with each other and are evaluated every mining.evaluate-every minutes; leave one out"
+            )
     if config.guide and config.teach.minutes:
         raise ValueError(
             "config.guide beside config.teach.minutes: a policy is guided by what is found or learns it; choose"
@@ -119,25 +150,6 @@ def attend(
     minutes = config.teach.minutes + spent / 60
     learning = tuition(TutoredEnv(env), make_lessons(cast, ways), config.teach.distil, config.train.ppo)
     return train(learning, replace(config.train, minutes=minutes), school, config.seed, spent=spent)
-
-
-def summary(scores: list[ClipScore]) -> tuple:
-    """Success rate in %, then the mean errors over the successes, and the number of diverged simulations."""
-    done = [s for s in scores if s.success]
-    mean = lambda name: float(np.mean([getattr(s, name) for s in done])) if done else None  # noqa: E731
-    errors = (mean("mpjpe"), mean("mpjpe_root"), mean("velocity"), mean("acceleration"))
-    return (100 * len(done) / len(scores), *errors, sum(s.diverged for s in scores))
-
-
-def table(rows: list[tuple], cast: Cast, rejected: list) -> Table:
-    """Quality against training time."""
-    return Table(
-        f"Imitator on {len(cast.clips)} clips of {len(cast.bodies)} subject(s), {len(rejected)} left out, "
-        f"{jax.default_backend()}",
-        ("min", "samples", "success %", "MPJPE mm", "root-rel. mm", "vel. mm/frame", "acc. mm/frame²", "diverged"),
-        tuple(rows),
-        ("errors are means over the successful clips; every clip from its first frame, mean action",),
-    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Playing clips with a trained policy, deterministically and from the first frame, and judging how well it followed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -38,16 +39,24 @@ class Player(NamedTuple):
 
 def make_player(trained: Trained, env: Environment, keep: Callable[[Transition], Any], steps: int = _CHUNK) -> Player:
     """Compiled playing of env with the mean action; keep picks what is returned of each transition."""
+    chunk = jax.jit(partial(_chunk, env, keep, steps, trained))
+    return Player(env, chunk.lower(_anywhere(env)).compile(), steps)
 
+
+def _chunk(
+    env: Environment, keep: Callable[[Transition], Any], steps: int, trained: Trained, carry: tuple
+) -> tuple[tuple, Any]:
     def step(carry: tuple, _: None) -> tuple:
         state, observation = carry
         result = env.step(state, trained.act(observation))
         return (result.state, result.observation), keep(result.transition)
 
+    return jax.lax.scan(step, carry, None, length=steps)
+
+
+def _anywhere(env: Environment) -> tuple:
     nowhere = jnp.zeros(env.num_envs, int)
-    start = env.start(nowhere, nowhere, jax.random.PRNGKey(0))
-    chunk = jax.jit(lambda carry: jax.lax.scan(step, carry, None, length=steps))
-    return Player(env, chunk.lower(start).compile(), steps)
+    return env.start(nowhere, nowhere, jax.random.PRNGKey(0))
 
 
 def play(
@@ -76,10 +85,47 @@ def evaluate(trained: Trained, env: Environment, lengths: np.ndarray) -> list[Cl
 
     env must let episodes run on when the humanoid strays, so that nothing restarts before its clip is over.
     """
-    player = make_player(trained, env, lambda transition: (transition.position, transition.reference))
-    count = len(lengths)
-    position, reference = play(player, np.arange(count), np.zeros(count, int), int(np.max(lengths)) - 1)
+    return _judged(make_player(trained, env, _places), np.arange(len(lengths)), lengths)
+
+
+def make_judge(env: Environment, clips: np.ndarray, lengths: np.ndarray) -> Callable[[Trained], list[ClipScore]]:
+    """As evaluate, for policies of one kind one after the other: what is compiled for the first serves them all.
+
+    clips (N,): the clip in each environment; lengths (N,): their frames.
+    """
+    compiled: Callable | None = None
+
+    def judge(trained: Trained) -> list[ClipScore]:
+        nonlocal compiled
+        if compiled is None:
+            chunk = lambda arrays, carry: _chunk(env, _places, _CHUNK, trained.with_arrays(arrays), carry)  # noqa: E731
+            compiled = jax.jit(chunk).lower(trained.arrays, _anywhere(env)).compile()
+        return _judged(Player(env, partial(compiled, trained.arrays), _CHUNK), clips, lengths)
+
+    return judge
+
+
+def _places(transition: Transition) -> tuple[jax.Array, jax.Array]:
+    return transition.position, transition.reference
+
+
+def _judged(player: Player, clips: np.ndarray, lengths: np.ndarray) -> list[ClipScore]:
+    position, reference = play(player, clips, np.zeros(len(clips), int), int(np.max(lengths)) - 1)
     return [score(position[: n - 1, i], reference[: n - 1, i]) for i, n in enumerate(lengths)]
+
+
+def evaluate_together(
+    policies: Sequence[Trained], env: Environment, lengths: np.ndarray
+) -> tuple[list[ClipScore], np.ndarray]:
+    """As evaluate, each clip with the first policy that follows it to the end, or else the one that follows it longest.
+
+    Also returns which policy that is, (N,).
+    """
+    together = make_judge(env, np.arange(len(lengths)), lengths)
+    judge = together if len(policies) > 1 else partial(evaluate, env=env, lengths=lengths)
+    scores = [judge(trained) for trained in policies]
+    best = [int(np.argmax([s.frames for s in own])) for own in zip(*scores, strict=True)]
+    return [scores[k][i] for i, k in enumerate(best)], np.array(best)
 
 
 @dataclass(frozen=True)

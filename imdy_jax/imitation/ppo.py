@@ -15,7 +15,7 @@ import optax
 from imdy_jax.imitation.amp import StyleConfig, StyleState, init_style, learn_style, style_reward
 from imdy_jax.imitation.environment import Environment
 from imdy_jax.imitation.gae import advantages
-from imdy_jax.imitation.policy import Normalizer, Policy, Trained, init_normalizer, normalize, update_normalizer
+from imdy_jax.imitation.policy import Normalizer, Offered, Policy, Trained, init_normalizer, update_normalizer
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class LearnerState(NamedTuple):
 class Batch(NamedTuple):
     """Samples to learn from, leading axis the sample."""
 
-    seen: jax.Array
+    seen: jax.Array | Offered
     action: jax.Array
     mean: jax.Array
     advantage: jax.Array
@@ -115,8 +115,8 @@ def iterate(
         lambda carry, k: _collect(policy, env, config, learner, carry, k), start, noise
     )
     style, reward, judged = _judge(env, config.style, learner.style, steps, jax.random.fold_in(for_order, 1))
-    seen = normalize(learner.normalizer, steps["observation"])
-    reached = normalize(learner.normalizer, steps["final_observation"])
+    seen = policy.see(learner.normalizer, steps["observation"])
+    reached = policy.see(learner.normalizer, steps["final_observation"])
     scale = 1.0 - config.discount  # values are kept in units of reward per step
     advantage, value_target = advantages(
         reward * scale,
@@ -149,7 +149,7 @@ def _collect(
     policy: Policy, env: Environment, config: PPOConfig, learner: LearnerState, carry: tuple, key: jax.Array
 ) -> tuple:
     state, observation, deviation = carry
-    mean = policy.mean(learner.params, normalize(learner.normalizer, observation))
+    mean = policy.mean(learner.params, policy.see(learner.normalizer, observation))
     fresh = (1.0 - config.persistence**2) ** 0.5 * jax.random.normal(key, mean.shape)
     deviation = config.persistence * deviation + fresh
     action = mean + policy.spread * deviation

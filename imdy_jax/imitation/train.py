@@ -1,7 +1,7 @@
 """Training loop: compiled iterations, with the host in between for the log, the clock and the checkpoints."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -37,15 +37,18 @@ class Method(NamedTuple):
     given: Any = ()  # arrays that do not change
 
 
-def reinforcement(env: Environment, config: PPOConfig, begin: Trained | None = None) -> Method:
-    """PPO, from nothing or from a policy that knows something already."""
-    policy = make_policy(config.hidden, config.critic_hidden, env.action_size, config.spread)
+def reinforcement(
+    env: Environment, config: PPOConfig, begin: Trained | None = None, columns: Sequence[Trained] = ()
+) -> Method:
+    """PPO, from nothing or from a policy that knows something already; with columns, of what weighs their actions."""
+    policy = make_policy(config.hidden, config.critic_hidden, env.action_size, config.spread, columns)
     return Method(
-        "training the imitator",
+        "training the composer" if columns else "training the imitator",
         partial(init_learner, policy, env, config, begin),
-        lambda learner, _: iterate(policy, env, config, learner),
+        lambda learner, frozen: iterate(policy.with_columns(frozen), env, config, learner),
         lambda learner: Trained(policy, deployed(learner), learner.normalizer),
         env.num_envs * config.horizon,
+        tuple(column.arrays for column in columns),
     )
 
 
@@ -68,32 +71,47 @@ def train(
     run: RunFolder,
     seed: int,
     milestones: tuple[float, ...] = (),
-    on_milestone: Callable[[float, Trained, int], None] = lambda minutes, trained, samples: None,
+    on_milestone: Callable[[float, Trained, int], bool | None] = lambda minutes, trained, samples: None,
     spent: float = 0.0,
+    every: float = 0.0,
 ) -> Trained:
     """Train, or go on with what the run folder holds, until the clock or the iterations run out.
 
-    At each milestone (minutes of training) on_milestone is called with the minutes, the policy so far and the number
-    of samples it has seen, the clock stopped. spent: seconds on the clock when it begins.
+    At each milestone (minutes of training), and once in so many minutes, on_milestone is called with the minutes, the
+    policy so far and the number of samples it has seen, the clock stopped; where it returns True, training ends. A run
+    that goes on from a milestone calls it again: nobody knows whether it had come to its end. spent: seconds on the
+    clock when it begins.
     Raises FloatingPointError if the networks stop being finite.
     """
     learner = jax.jit(method.init)(jax.random.PRNGKey(seed))
     checkpoints, policies = Checkpoints(run.path / "checkpoints"), Checkpoints(run.path / "policy")
-    step, seconds = 0, spent
+    step, seconds, before = 0, spent, spent
     latest = checkpoints.latest_step()
     if latest is not None:
         learner, clock = checkpoints.restore(learner)
         step, seconds = latest, clock["seconds"]
+        before = clock.get("before", seconds)
     log = MetricLog(run.path / "metrics.jsonl", resume_step=step if step else None)
     compiled = jax.jit(method.iterate, donate_argnums=0).lower(learner, method.given).compile()
 
     def save() -> None:
-        checkpoints.save(step, learner, {"seconds": seconds})
+        checkpoints.save(step, learner, {"seconds": seconds, "before": before})
         trained = method.trained(learner)
         policies.save(step, {"params": trained.params, "normalizer": trained.normalizer})
 
+    def passed() -> list[float]:
+        """Milestones between the latest iteration's beginning and its end."""
+        regular = every and int(before / 60 / every) < int(seconds / 60 / every)
+        return [m for m in milestones if before < m * 60 <= seconds] + ([seconds / 60] if regular else [])
+
+    def tell() -> bool:
+        """Whether this is to be the end."""
+        answers = [on_milestone(m, method.trained(learner), step * method.samples) for m in passed()]
+        return True in answers
+
     with Progress(round(config.minutes * 60), method.label, "s", initial=round(seconds)) as progress:
-        while step < config.iterations and seconds < config.minutes * 60:
+        over = tell()
+        while not over and step < config.iterations and seconds < config.minutes * 60:
             before = seconds
             begun = time.monotonic()
             learner, metrics = jax.block_until_ready(compiled(learner, method.given))
@@ -104,12 +122,9 @@ def train(
             log.append(step, seconds=seconds, samples=step * method.samples, samples_per_second=rate, **row)
             run.check_finite(row, step)
             progress.advance(seconds - before, **_shown(row), samples_per_s=rate)
-            for minutes in milestones:
-                if before < minutes * 60 <= seconds:
-                    save()
-                    on_milestone(minutes, method.trained(learner), step * method.samples)
-            if step % config.checkpoint_every == 0:
+            if passed() or step % config.checkpoint_every == 0:
                 save()
+            over = tell()
     save()
     log.close()
     return method.trained(learner)
@@ -121,9 +136,11 @@ def _shown(row: dict[str, float]) -> dict[str, float]:
     return {label: scale * row[name] for name, (label, scale) in named.items() if name in row}
 
 
-def load(run: RunFolder, config: TrainConfig, observation_size: int, action_size: int) -> Trained:
-    """The newest policy of a run folder; raises ValueError where there is none."""
-    policy = make_policy(config.ppo.hidden, config.ppo.critic_hidden, action_size, config.ppo.spread)
+def load(
+    run: RunFolder, config: TrainConfig, observation_size: int, action_size: int, columns: Sequence[Trained] = ()
+) -> Trained:
+    """The newest policy of a run folder, or what weighs columns; raises ValueError where there is none."""
+    policy = make_policy(config.ppo.hidden, config.ppo.critic_hidden, action_size, config.ppo.spread, columns)
     blank = policy.init(jax.random.PRNGKey(0), observation_size)
     template = {"params": blank, "normalizer": init_normalizer(observation_size)}
     kept, _ = Checkpoints(run.path / "policy").restore(template)

@@ -1,0 +1,132 @@
+"""Training of columns, one after the other, and of what composes them; it goes on wherever it was interrupted."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from envs.imitator import COMPOSER, ImitatorConfig, column_name, load_policy
+from envs.scoreboard import Scoreboard
+from envs.world import Cast, playing_env, training_env
+from imdy_jax.imitation.evaluate import ClipScore, make_judge
+from imdy_jax.imitation.mining import (
+    Curriculum,
+    Judged,
+    MiningConfig,
+    judge,
+    mine,
+    read_curriculum,
+    reason_to_freeze,
+    write_curriculum,
+)
+from imdy_jax.imitation.policy import Trained
+from imdy_jax.imitation.train import Method, reinforcement, train
+from imdy_jax.run import RunFolder, read_metrics
+
+
+class Course(NamedTuple):
+    """What the columns are trained on, and where they are kept."""
+
+    cast: Cast
+    config: ImitatorConfig
+    folder: RunFolder
+
+    @property
+    def names(self) -> list[str]:
+        """A name of each row of the cast that tells it from the others."""
+        many = len(self.cast.bodies) > 1
+        pairs = zip(self.cast.clips, self.cast.subjects, strict=True)
+        return [f"{clip.name}, subject {subject}" if many else clip.name for clip, subject in pairs]
+
+    def board(self, run: RunFolder, label: str, rows: np.ndarray) -> Scoreboard:
+        """Scoreboard of a policy that plays rows of the cast."""
+        title = f"{label} on {len(rows)} of {len(self.cast.clips)} clips"
+        return Scoreboard(run, [self.names[row] for row in rows], title)
+
+
+def train_columns(course: Course, begin: Trained | None = None) -> list[Trained]:
+    """Columns, each trained on what the one before it does not follow, until nothing is left or there are enough.
+
+    begin: what the first column begins with. The curriculum is kept in the run folder after every evaluation.
+    """
+    config, path = course.config, course.folder.path
+    curriculum: Curriculum | None = read_curriculum(path, course.names)
+    columns: list[Trained] = []
+    while curriculum is not None:
+        number = len(columns)
+        own = replace(config, mining=MiningConfig(), seed=config.seed + number)
+        run = RunFolder.create(path / column_name(number), own, own.seed, resume=True)
+        if curriculum.columns[number].frozen:
+            columns.append(load_policy(run, own))
+        else:
+            inherited = columns[-1] if columns and config.mining.inherit else begin
+            trained, curriculum = _train_column(course, own, run, curriculum, inherited)
+            columns.append(trained)
+        if len(columns) == len(curriculum.columns):
+            curriculum = mine(curriculum, config.mining)
+            if curriculum is not None:
+                write_curriculum(path, curriculum)
+    return columns
+
+
+def train_composer(course: Course, columns: list[Trained]) -> Trained:
+    """What weighs the columns' actions at every moment, trained on all clips."""
+    cast, config, mining = course.cast, course.config, course.config.mining
+    run = RunFolder.create(course.folder.path / COMPOSER, config, config.seed, resume=True)
+    everything = np.arange(len(cast.clips))
+    board = course.board(run, f"Composer of {len(columns)} columns", everything)
+    learning = reinforcement(training_env(cast, config.world, config.num_envs), config.train.ppo, columns=columns)
+    lasting = replace(config, train=replace(config.train, minutes=mining.compose_minutes))
+
+    def assess(minutes: float, samples: int, scores: list[ClipScore]) -> bool:
+        board.add(minutes, samples, scores)
+        return False
+
+    return _train_assessed(learning, course, lasting, run, everything, assess)
+
+
+def _train_column(
+    course: Course, own: ImitatorConfig, run: RunFolder, curriculum: Curriculum, begin: Trained | None
+) -> tuple[Trained, Curriculum]:
+    """The last column of the curriculum, frozen, and the curriculum that says so."""
+    column, mining, path = curriculum.columns[-1], course.config.mining, course.folder.path
+    rows = np.array(column.clips)
+    board = course.board(run, f"Column {len(curriculum.columns) - 1}", rows)
+    learning = reinforcement(training_env(course.cast, own.world, own.num_envs, rows), own.train.ppo, begin)
+
+    def assess(minutes: float, samples: int, scores: list[ClipScore]) -> bool:
+        nonlocal column
+        failed = tuple(int(row) for row, s in zip(rows, scores, strict=True) if not s.success)
+        column = judge(column, Judged(minutes, samples, failed))
+        write_curriculum(path, curriculum.with_last(column))
+        board.add(minutes, samples, scores)
+        return bool(reason_to_freeze(column.success, mining))
+
+    trained = _train_assessed(learning, course, own, run, rows, assess)
+    column = replace(column, frozen=reason_to_freeze(column.success, mining) or "its time is used up")
+    print(f"{column_name(len(curriculum.columns) - 1)} is frozen: {column.frozen}", flush=True)
+    curriculum = curriculum.with_last(column)
+    write_curriculum(path, curriculum)
+    return trained, curriculum
+
+
+def _train_assessed(
+    learning: Method, course: Course, own: ImitatorConfig, run: RunFolder, rows: np.ndarray,
+    assess: Callable[[float, int, list[ClipScore]], bool],
+) -> Trained:  # fmt: skip
+    """Train, with an evaluation on rows of the cast every so many minutes and at the end; assess may call it a day."""
+    cast = course.cast
+    judged = make_judge(playing_env(cast, own.world, cast.subjects[rows]), rows, cast.lengths[rows])
+    done = set()
+
+    def at_milestone(minutes: float, trained: Trained, samples: int) -> bool:
+        done.add(samples)
+        return assess(minutes, samples, judged(trained))
+
+    every = course.config.mining.evaluate_every
+    trained = train(learning, own.train, run, own.seed, (), at_milestone, every=every)
+    last = (read_metrics(run.path / "metrics.jsonl") or [{"seconds": 0.0, "samples": 0}])[-1]
+    if last["samples"] not in done:
+        at_milestone(last["seconds"] / 60, trained, last["samples"])
+    return trained

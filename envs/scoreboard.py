@@ -1,0 +1,55 @@
+"""What is written down of a policy in training: every evaluation as a row of its run folder's table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from imdy_jax.imitation.evaluate import ClipScore
+from imdy_jax.report import Table, read_table, show
+from imdy_jax.run import RunFolder
+
+COLUMNS = ("success %", "MPJPE mm", "root-rel. mm", "vel. mm/frame", "acc. mm/frame²", "diverged")
+NOTE = "errors are means over the successful clips; every clip from its first frame, mean action"
+
+
+class Scoreboard:
+    """Quality of a policy on some clips against its training time."""
+
+    def __init__(self, folder: RunFolder, clips: list[str], title: str):
+        self.path = folder.path / "tables" / "imitator.json"
+        self.rows = list(read_table(self.path).rows) if self.path.exists() else []  # of the run that is resumed
+        self._clips, self._title = clips, title
+
+    @property
+    def table(self) -> Table:
+        return Table(f"{self._title}, {jax.default_backend()}", ("min", "samples", *COLUMNS), tuple(self.rows), (NOTE,))
+
+    def add(self, minutes: float, samples: int, scores: list[ClipScore]) -> None:
+        """Write down, and show, the scores of the clips after some training."""
+        # What was measured after the checkpoint that the run goes on from is measured again.
+        self.rows[:] = [row for row in self.rows if row[1] < samples]
+        self.rows.append((round(minutes, 1), samples, *summary(scores)))
+        show(self.table, self.path)
+        lost = [clip for clip, s in zip(self._clips, scores, strict=True) if not s.success]
+        print(f"not followed to the end: {', '.join(lost) or 'none'}", flush=True)
+
+
+def overview(path: Path, title: str, parts: Sequence[str], together: tuple) -> Table:
+    """How the parts of a run, columns and perhaps a composer, were judged last.
+
+    together: the summary of all clips, each with the first column that follows it.
+    """
+    rows = [(part, *read_table(path / part / "tables" / "imitator.json").rows[-1]) for part in parts]
+    rows.insert(0, ("the first column that follows it", None, None, *together))
+    notes = (NOTE, "a column is judged on its own clips: those that the column before it does not follow")
+    return Table(f"{title}, {jax.default_backend()}", ("policy", "min", "samples", *COLUMNS), tuple(rows), notes)
+
+
+def summary(scores: list[ClipScore]) -> tuple:
+    """Success rate in %, then the mean errors over the successes, and the number of diverged simulations."""
+    done = [s for s in scores if s.success]
+    mean = lambda name: float(np.mean([getattr(s, name) for s in done])) if done else None  # noqa: E731
+    errors = (mean("mpjpe"), mean("mpjpe_root"), mean("velocity"), mean("acceleration"))
+    return (100 * len(done) / len(scores), *errors, sum(s.diverged for s in scores))

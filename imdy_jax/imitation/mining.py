@@ -1,0 +1,131 @@
+"""Hard-negative mining (Luo et al. 2023), run by rules: when a column is frozen, and what the next one is trained on.
+
+A column is a policy. It learns the clips that the one before it does not follow; the first learns all of them.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from imdy_jax.run import from_json, to_json, write_json
+
+FILE = "curriculum.json"
+
+
+@dataclass(frozen=True)
+class MiningConfig:
+    """Columns and what composes them."""
+
+    columns: int = 1  # at most, each trained for train.minutes at most; 1: one policy for all clips, nothing is mined
+    evaluate_every: float = 2.0  # minutes of a column's training between two evaluations on its own clips
+    stall: int = 3  # a column is frozen where so many evaluations have not brought
+    progress: float = 2.5  # points of success beyond the best before them
+    inherit: bool = True  # a column begins with the weights of the one before it, as PHC's do; off: with its own
+    compose_minutes: float = 10.0  # of training what composes two columns or more; 0: they stay apart
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An evaluation of a column on its own clips."""
+
+    minutes: float  # of its training
+    samples: int
+    failed: tuple[int, ...]  # rows of the cast that it does not follow to the end
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one column is trained on, and what is known of it."""
+
+    clips: tuple[int, ...]  # rows of the cast
+    history: tuple[Judged, ...] = ()
+    frozen: str = ""  # why it is not trained any further
+
+    @property
+    def success(self) -> tuple[float, ...]:
+        """Success rate at each evaluation, %."""
+        return tuple(100.0 * (1.0 - len(judged.failed) / len(self.clips)) for judged in self.history)
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """How far the columns have come."""
+
+    clips: tuple[str, ...]  # names of the cast's clips, by row
+    columns: tuple[Column, ...]
+
+    def with_last(self, column: Column) -> "Curriculum":
+        """The curriculum with another last column."""
+        return replace(self, columns=(*self.columns[:-1], column))
+
+    @property
+    def lost(self) -> tuple[int, ...]:
+        """Rows that no column follows, as far as is known."""
+        last = self.columns[-1]
+        return last.history[-1].failed if last.history else last.clips
+
+
+def begin_curriculum(clips: Sequence[str]) -> Curriculum:
+    """One column to train on all clips."""
+    return Curriculum(tuple(clips), (Column(tuple(range(len(clips)))),))
+
+
+def judge(column: Column, judged: Judged) -> Column:
+    """The column with one more evaluation, in place of those with as many samples or more: it was set back since."""
+    earlier = tuple(old for old in column.history if old.samples < judged.samples)
+    return replace(column, history=(*earlier, judged))
+
+
+def reason_to_freeze(success: Sequence[float], config: MiningConfig) -> str:
+    """Why a column with these success rates (%), oldest first, is to be frozen; empty where it is to go on."""
+    if not success:
+        return ""
+    if success[-1] >= 100.0:
+        return "everything is followed"
+    before, latest = success[: -config.stall], success[-config.stall :]
+    if before and max(latest) < max(before) + config.progress:
+        return f"no {config.progress:g} points more in {config.stall} evaluations"
+    return ""
+
+
+def mine(curriculum: Curriculum, config: MiningConfig) -> Curriculum | None:
+    """The curriculum with a next column, for what the last, frozen one loses; None where there is nothing to train."""
+    if not curriculum.columns[-1].frozen or not curriculum.lost or len(curriculum.columns) >= config.columns:
+        return None
+    return replace(curriculum, columns=(*curriculum.columns, Column(curriculum.lost)))
+
+
+def check_mining(config: MiningConfig) -> None:
+    """Raises ValueError that names the setting which makes no sense, if there is one."""
+    least = {"columns": 1, "stall": 1, "progress": 0.0, "compose_minutes": 0.0}
+    for name, lowest in least.items():
+        if getattr(config, name) < lowest:
+            raise ValueError(f"config.mining.{name} is {getattr(config, name)}, expected at least {lowest}")
+    if config.evaluate_every <= 0:
+        raise ValueError(f"config.mining.evaluate_every is {config.evaluate_every}, expected minutes, more than 0")
+
+
+def write_curriculum(folder: Path, curriculum: Curriculum) -> None:
+    """Keep a curriculum in a run folder."""
+    write_json(folder / FILE, to_json(curriculum))
+
+
+def read_curriculum(folder: Path, clips: Sequence[str] | None = None) -> Curriculum:
+    """The curriculum of a run folder; where there is none, and clips are named, the beginning of one.
+
+    Raises ValueError where there is none and no clips are named, or it is of other clips than those.
+    """
+    path = folder / FILE
+    if not path.exists():
+        if clips is None:
+            raise ValueError(f"{path}: no such file; expected the run folder of a training with mining.columns over 1")
+        return begin_curriculum(clips)
+    curriculum = from_json(Curriculum, json.loads(path.read_text()), path)
+    if clips is not None and curriculum.clips != tuple(clips):
+        differing = sorted(set(curriculum.clips) ^ set(clips))[:5] or "in another order"
+        raise ValueError(
+            f"{path}: holds columns for {len(curriculum.clips)} clips, but {len(clips)} are there now (differing: "
+            f"{differing}); bring back the motions it began with, or start again with --overwrite"
+        )
+    return curriculum
