@@ -100,6 +100,17 @@ def trained_parts(path: Path) -> list[str]:
     return trained
 
 
+def performers(path: str | Path) -> list[str]:
+    """Run folders, each of one policy, that record what the imitator of a run folder does: the last two of its columns
+    and their composer, as in the paper, or where it has no columns itself.
+    """
+    if not (Path(path) / FILE).exists():
+        return [str(path)]
+    parts = trained_parts(Path(path))
+    columns = [str(Path(path) / part) for part in parts if part != COMPOSER]
+    return [*columns[-2:], *([str(path)] if COMPOSER in parts else [])]
+
+
 def learnt(path: str | Path) -> dict[str, Path]:
     """Folders of what has been trained in a run folder, by name: the imitator, or its columns and their composer."""
     path = Path(path)

@@ -1,6 +1,7 @@
 """Who is simulated, and what they do: from names and paths to a cast."""
 
 import logging
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -9,6 +10,7 @@ from envs.world import CONTROL_HZ, Cast, make_cast
 from imdy_jax.body.anthropometric import anthropometric_body, random_subject
 from imdy_jax.body.person import Body
 from imdy_jax.body.smpl import smpl_body
+from imdy_jax.motion.clip import Clip
 from imdy_jax.motion.load import PROCEDURAL, Rejected, load_clips
 
 logger = logging.getLogger(__name__)
@@ -42,11 +44,24 @@ def make_bodies(config: PeopleConfig) -> list[Body]:
 
 def load_cast(config: PeopleConfig) -> tuple[Cast, list[Rejected]]:
     """Everybody with every motion, fitted to them; motions left out are logged and returned with the reason."""
+    bodies, clips, rejected = load_people(config)
+    return make_cast(bodies, clips), rejected
+
+
+def load_people(
+    config: PeopleConfig, motions: Collection[str] | None = None, subjects: Sequence[int] | None = None
+) -> tuple[list[Body], list[list[Clip]], list[Rejected]]:
+    """Bodies, and for each its clips, fitted to it; motions left out are logged and returned with the reason.
+
+    motions, subjects: of these names (imdy_jax.motion.load.list_motions) and numbers alone; by default all.
+    """
     bodies = make_bodies(config)
+    bodies = bodies if subjects is None else [bodies[s] for s in subjects]
     loaded = [
-        load_clips(config.motions, body, CONTROL_HZ, config.check, config.mirrored, config.speeds) for body in bodies
+        load_clips(config.motions, body, CONTROL_HZ, config.check, config.mirrored, config.speeds, motions)
+        for body in bodies
     ]
     rejected = list({item.source: item for _, items in loaded for item in items}.values())
     for item in rejected:
         logger.warning("left out: %s", item.reason)
-    return make_cast(bodies, [clips for clips, _ in loaded]), rejected
+    return bodies, [clips for clips, _ in loaded], rejected

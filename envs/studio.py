@@ -1,5 +1,7 @@
 """Recording: an imitator plays motions, and a record of each is made behind it while it plays on."""
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +14,8 @@ from envs.imitator import ImitatorConfig
 from envs.planning import make_replay
 from envs.search import SearchConfig, search
 from envs.world import CONTROL_HZ, Cast, WorldConfig, deal_seats, playing_env
+from imdy_jax import humanoid
+from imdy_jax.body.person import Body
 from imdy_jax.dataset.background import in_background
 from imdy_jax.dataset.collect import Recorder, as_rollout, collect, make_recorder
 from imdy_jax.dataset.record import (
@@ -23,11 +27,10 @@ from imdy_jax.dataset.record import (
     record_rollout,
     sequence_id,
 )
-from imdy_jax.imitation.evaluate import ClipScore, evaluate_together
+from imdy_jax.imitation.evaluate import ClipScore
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.rollout import Rollout
 from imdy_jax.motion.clip import Clip
-from imdy_jax.report import Progress
 
 Result = TypeVar("Result")
 _Taken = tuple[int, Rollout, ClipScore]
@@ -45,16 +48,34 @@ class Studio:
     world: WorldConfig
     provenance: Provenance
     seats: int  # humanoids simulated side by side, at most about
-    shortest: int  # control steps: what fails earlier is left out
+    starts: np.ndarray | None = None  # frame at which each row begins; by default the first
 
     def identity(self, row: int) -> tuple[Subject, Clip, Provenance]:
         """Subject, clip and provenance of a row of the cast, known before it is simulated."""
-        return self.subjects[self.cast.subjects[row]], self.cast.clips[row], self.provenance
+        begun = self.provenance if self.starts is None else replace(self.provenance, start_frame=int(self.starts[row]))
+        return self.subjects[self.cast.subjects[row]], self.cast.clips[row], begun
 
     def name(self, row: int) -> str:
         """Name of a row's sequence in a dataset."""
         subject, clip, provenance = self.identity(row)
         return sequence_id(clip, subject, provenance)
+
+    def repeating(self, repetition: int, keep: int) -> tuple["Studio", np.ndarray]:
+        """The studio of a further pass over the motions, and the rows of the cast that it plays (R,).
+
+        The first pass begins each clip at its first frame, the others somewhere in its first half, each elsewhere
+        (random_start), with at least `keep` control steps to go; a clip too short for that has no further pass.
+        """
+        starts = [
+            random_start(clip, self.subjects[who], self.provenance.seed, repetition, keep)
+            for clip, who in zip(self.cast.clips, self.cast.subjects, strict=True)
+        ]
+        again = replace(
+            self,
+            provenance=replace(self.provenance, repetition=repetition),
+            starts=np.array([start or 0 for start in starts]),
+        )
+        return again, np.flatnonzero([start is not None for start in starts])
 
     def searching(self, config: SearchConfig) -> "Studio":
         """The same studio with a search helping the policy: its sequences have names of their own."""
@@ -71,9 +92,9 @@ class Studio:
                 continue
             if who not in replays:
                 replays = {who: make_replay(playing_env(cast, self.world, np.array([who]), record=True))}
-            humanoid = jax.tree.map(lambda x, k=who: np.asarray(x[k]), cast.humanoids)
+            person = jax.tree.map(lambda x, k=who: np.asarray(x[k]), cast.humanoids)
             played = replays[who](row, found.target[: cast.lengths[row] - 1])
-            rollout, score = as_rollout(played, humanoid)
+            rollout, score = as_rollout(played, person)
             yield use(row, record_rollout(rollout, *self.identity(row), score.success))
 
     def prepare(self, rows: np.ndarray) -> "Session":
@@ -81,7 +102,7 @@ class Studio:
         subjects, queues = deal_seats(self.cast, rows, self.seats)
         env = playing_env(self.cast, self.world, subjects, record=True)
         body_points(self.subjects[0], np.asarray(self.cast.table.q[:1]))  # compiles what every record calls
-        return Session(self, rows, make_recorder(self.trained, env, env.physics.humanoid), subjects, queues)
+        return Session(self, make_recorder(self.trained, env, env.physics.humanoid), subjects, queues)
 
 
 @dataclass(frozen=True)
@@ -89,39 +110,42 @@ class Session:
     """A recording that can begin."""
 
     studio: Studio
-    rows: np.ndarray
     recorder: Recorder
     subjects: np.ndarray
     queues: dict[int, list[int]]
 
-    def play(self, use: Callable[[int, Record], Result]) -> Iterator[Result]:
-        """use(row, record) of each row that lasts; it runs in a thread, while others are still being played."""
+    def only(self, studio: Studio, rows: np.ndarray) -> "Session":
+        """Some of the rows, perhaps of another pass, in the same seats: as many humanoids give the same bits."""
+        idle: dict[int, list[int]] = {subject: [] for subject in self.queues}
+        queues = idle | deal_seats(studio.cast, rows, studio.seats)[1]
+        return replace(self, studio=studio, queues=queues)
+
+    def play(self, use: Callable[[int, Record], Result], advance: Callable[[float], None]) -> Iterator[Result]:
+        """use(row, record) of each row, up to where it is lost; in a thread, while others are still being played.
+
+        advance: told of the seconds of motion as they are done.
+        """
         cast = self.studio.cast
-        motion = float(np.sum(cast.lengths[self.rows] - 1)) / CONTROL_HZ
+        played = collect(
+            self.recorder, self.subjects.tolist(), self.queues, cast.lengths,
+            lambda steps: advance(steps / CONTROL_HZ), self.studio.starts,
+        )  # fmt: skip
 
         def finish(taken: _Taken) -> Result:
             row, rollout, score = taken
             return use(row, record_rollout(rollout, *self.studio.identity(row), score.success))
 
-        with Progress(motion, "imitating", "s of motion") as progress:
-            played = collect(
-                self.recorder, self.subjects.tolist(), self.queues, cast.lengths,
-                lambda steps: progress.advance(steps / CONTROL_HZ),
-            )  # fmt: skip
-            yield from in_background(finish, filter(self._lasts, played))
+        yield from in_background(finish, filter(self._lasts, played))
 
     def _lasts(self, taken: _Taken) -> bool:
         row, _, score = taken
-        if score.frames < self.studio.shortest:
-            logger.warning("left out: %s fails after %d steps", self.studio.cast.clips[row].name, score.frames)
-        return score.frames >= self.studio.shortest
+        if not score.frames:
+            logger.warning("left out: %s fails at its first step", self.studio.cast.clips[row].name)
+        return score.frames > 0
 
 
-def make_studio(
-    cast: Cast, trained: Trained, imitator: ImitatorConfig, substeps: int, seats: int, shortest: int
-) -> Studio:
+def make_studio(cast: Cast, trained: Trained, imitator: ImitatorConfig, substeps: int, seats: int) -> Studio:
     """The studio of a trained imitator, with a number of physics substeps of its own."""
-    people = [jax.tree.map(lambda x, k=k: x[k], cast.humanoids) for k in range(len(cast.bodies))]
     on_cpu = imitator.world.engine in ("c", "auto") and jax.default_backend() == "cpu"
     provenance = Provenance(
         policy=trained.digest,
@@ -133,18 +157,25 @@ def make_studio(
         substeps=substeps,
         guided=cast.guide is not None,
     )
-    subjects = [make_subject(person, body) for person, body in zip(people, cast.bodies, strict=True)]
-    return Studio(cast, subjects, trained, replace(imitator.world, substeps=substeps), provenance, seats, shortest)
+    world = replace(imitator.world, substeps=substeps)
+    return Studio(cast, make_subjects(cast.bodies), trained, world, provenance, seats)
 
 
-def share_out(studios: Sequence[Studio]) -> list[np.ndarray]:
-    """Rows of the cast for each of several studios: a clip goes to the first whose policy follows it to the end.
+def make_subjects(bodies: list[Body]) -> list[Subject]:
+    """People as a dataset knows them."""
+    people = humanoid.stack([humanoid.from_body(body) for body in bodies])
+    return [make_subject(jax.tree.map(lambda x, k=k: x[k], people), body) for k, body in enumerate(bodies)]
 
-    What none follows goes to the one that follows it longest.
+
+def random_start(clip: Clip, subject: Subject, seed: int, repetition: int, keep: int) -> int | None:
+    """Frame at which a pass begins a clip: the first in pass 0, in each other one a new one of the first half.
+
+    A function of the arguments alone. keep: control steps that are left after it. None where all have been used.
     """
-    cast, world = studios[0].cast, studios[0].world
-    if len(studios) == 1:
-        return [np.arange(len(cast.clips))]
-    env = playing_env(cast, world, cast.subjects)
-    _, who = evaluate_together([studio.trained for studio in studios], env, cast.lengths)
-    return [np.flatnonzero(who == number) for number in range(len(studios))]
+    if repetition == 0:
+        return 0
+    last = clip.num_frames - 1
+    identity = json.dumps([seed, clip.name, clip.digest, subject.digest])
+    draw = np.random.default_rng(int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8]))
+    choices = 1 + draw.permutation(max(min(last // 2, last - keep), 0))
+    return int(choices[repetition - 1]) if repetition <= len(choices) else None

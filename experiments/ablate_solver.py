@@ -66,7 +66,7 @@ def main(
     Args:
       table: of the paper, or what is beyond it.
       config: of the whole solver, of which each variant changes something.
-      dataset: run folder of generate.py; its certified sequences are used.
+      dataset: run folder of generate.py; what passes its gates is used.
       run: folder for the variants' run folders.
       overwrite: throw away the variants that are in the folder.
       json: where to write the table, in place of the run folder.

@@ -45,7 +45,7 @@ def main(motions: str = "procedural", minutes: float = 5.0, run: str | None = No
     config = ImitatorConfig(people=PeopleConfig(motions=motions), train=TrainConfig(minutes=minutes, ppo=ppo))
     train_imitator.main(config, str(imitator), resume=True)
     clocks.append(time.monotonic())
-    generate.main(generate.GenerateConfig(), str(imitator), str(dataset))
+    generate.main(generate.GenerateConfig(), (str(imitator),), str(dataset))
     clocks.append(time.monotonic())
     fit = fit_solver.SolverConfig(fit=replace(FitConfig(), steps=SOLVER_STEPS))
     fit_solver.main(fit, str(dataset), str(solver), resume=True)

@@ -40,6 +40,7 @@ from imdy_jax.solver.pack import PackedDataset, Sequence, pack_dataset
 from imdy_jax.solver.pack_release import is_release, pack_release
 from imdy_jax.solver.split import HoldOut, novelty, split
 from imdy_jax.solver.tables import error_table, group_table, joint_table, rate_table
+from imdy_jax.solver.throughput import throughput_table
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def main(
 
     Args:
       config: what to fit.
-      dataset: run folder of generate.py, whose certified sequences are used, or the published ImDy release's files.
+      dataset: run folder of generate.py, of which what passes its gates is used, or the published ImDy release's files.
       run: run folder to write.
       resume: go on with the run that is in the folder.
       overwrite: throw away the run that is in the folder.
@@ -90,6 +91,7 @@ def main(
     save_predictions(folder.path / "estimates.npz", estimates)
 
     tables = folder.path / "tables"
+    show(throughput_table(config.fit, fitted.batches), tables / "throughput.json")
     show(joint_table(sequences, estimates, window), tables / "joints.json")
     if fitted.solver.config.spread:
         held = hold(fitted.solver, sequences, data.fps)

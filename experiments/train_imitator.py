@@ -55,7 +55,7 @@ def main(
     cast, rejected = load_cast(config.people)  # before there is a folder: what is wrong with them leaves none behind
     folder = RunFolder.create(run, config, config.seed, resume=resume, overwrite=overwrite)
     if overwrite:
-        for name in ("ways", "school", COMPOSER, *(own.name for own in folder.path.glob(column_name("*")))):
+        for name in ("ways", "school", COMPOSER, *(own.name for own in folder.path.glob("column-*"))):
             shutil.rmtree(folder.path / name, ignore_errors=True)
         (folder.path / FILE).unlink(missing_ok=True)
     ways, spent = seek(cast, config, folder)

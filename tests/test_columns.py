@@ -18,7 +18,7 @@ from small_world import small_env
 import envs.columns
 from envs.columns import Course, train_columns
 from envs.imitation import TaskConfig
-from envs.imitator import ImitatorConfig, begin_with, open_columns, open_imitator, publish
+from envs.imitator import ImitatorConfig, begin_with, open_columns, open_imitator, performers, publish
 from envs.people import PeopleConfig, load_cast
 from envs.world import WorldConfig, training_env
 from imdy_jax.body.anthropometric import anthropometric_body
@@ -130,6 +130,8 @@ def test_the_composer_of_a_run_has_its_columns_in_it_untouched(run):
     assert opened.players() == [opened.composer] and opened.players(1) == [opened.columns[1]]
     assert open_imitator(whole)[1].digest == opened.composer.digest
     assert [c.digest for c in opened.composer.policy.columns] == [c.digest for c in opened.columns]
+    digests = [open_imitator(path)[1].digest for path in performers(whole)]
+    assert digests == [c.digest for c in (*opened.columns, opened.composer)]
     rows = read_metrics(whole / "composer" / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 2, 3] and opened.composer.normalizer.seen == 3 * 64
     with pytest.raises(ValueError, match=r"column is 2, expected one of 0 to 1"):
@@ -146,6 +148,7 @@ def test_columns_are_given_away_together_and_without_a_composer_each_clip_has_it
     shutil.rmtree(tmp_path / "given" / "composer")
     apart = open_columns(tmp_path / "given")
     assert [c.digest for c in apart.players()] == [c.digest for c in mine.columns]
+    assert performers(tmp_path / "given") == [str(tmp_path / "given" / f"column-{k}") for k in (0, 1)]
     with pytest.raises(ValueError, match=r"given: holds 2 columns and no composer, expected one policy"):
         open_imitator(tmp_path / "given")
     for part in ("column-0", "column-1"):

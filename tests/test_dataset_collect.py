@@ -88,6 +88,19 @@ def test_who_plays_beside_it_changes_no_bit(recorder, shared):
             np.testing.assert_array_equal(ours, theirs)
 
 
+def test_a_clip_may_begin_at_any_frame(env, recorder):
+    starts = np.array([5, 0, 0, 0, 11])
+    told = []
+    played = list(collect(recorder, [0, 0, 0], {0: [0, 4]}, np.array(LENGTHS), told.append, starts))
+    assert sorted(told) == sorted(LENGTHS[row] - 1 - starts[row] for row in (0, 4))
+    for row, rollout, score in played:
+        begin = int(env.table.start[row]) + starts[row]
+        np.testing.assert_array_equal(rollout.q[0], env.table.q[begin])
+        assert score.success and score.frames == LENGTHS[row] - 1 - starts[row]
+        positions = env.table.bodies.position[begin : begin + score.frames + 1]
+        np.testing.assert_allclose(rollout.reference, positions, atol=1e-6)
+
+
 def test_restarting_some_leaves_the_others_alone(env):
     nowhere = jnp.zeros(3, int)
     state, observation = env.start(nowhere + 1, nowhere, jax.random.PRNGKey(0))

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -22,9 +23,8 @@ from imdy_jax.dataset.release import (
     write_release,
 )
 from imdy_jax.humanoid import REFERENCE_MASS
-from imdy_jax.solver.pack_release import pack_release
-
-FILES = ("pos", "rot", "torque", "grf", "weight")
+from imdy_jax.solver.pack_release import pack_release, same_start
+from imdy_jax.solver.split import split
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +80,17 @@ def test_what_is_written_comes_back(folder, recorded):
     np.testing.assert_allclose(second.pos, first.pos + 1.0)
 
 
+def test_the_files_are_mapped_whole_however_many_sequences_they_hold(folder):
+    """A process may have 65,530 maps; the published files hold 110,004 arrays."""
+    sequences = list(read_release(folder))
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("the maps of a process are told on Linux alone")
+    assert len(sequences) == 2
+    for name in ("pos", "rot", "torque", "grf"):
+        assert sum(str(folder / f"{name}.pkl") in line for line in maps.read_text().splitlines()) == 1
+
+
 def test_the_torques_are_sums_of_pairs_at_sixty_hertz(recorded):
     """Their mean over the two, held for the whole step, imposes the recorded angular momentum."""
     torque = to_release(recorded).torque
@@ -90,8 +101,10 @@ def test_the_torques_are_sums_of_pairs_at_sixty_hertz(recorded):
 
 def test_joblib_itself_reads_it_and_the_weight_may_be_missing(folder):
     assert [x.shape for x in joblib.load(folder / "rot.pkl")] == [x.rot.shape for x in read_release(folder)]
-    (folder / "weight.pkl").unlink()
-    assert next(read_release(folder)).weight is None
+    assert joblib.load(folder / "clip.pkl") == ["stand and fall"] * 2
+    for name in ("weight", "clip"):
+        (folder / f"{name}.pkl").unlink()
+    assert next(read_release(folder)).weight is next(read_release(folder)).clip is None
 
 
 class Intruder:
@@ -130,6 +143,11 @@ def test_a_sequence_that_is_not_finite_is_reported_and_skipped(folder):
     joblib.dump([70.0, 0.0], folder / "weight.pkl")
     told = []
     assert not list(read_release(folder, told.append))
+    joblib.dump(["walk", 7], folder / "clip.pkl")
+    joblib.dump([70.0, 70.0], folder / "weight.pkl")
+    assert not list(read_release(folder, told.append))
+    assert "sequence 1 of clip.pkl is a int, expected the name of a clip" in str(told.pop())
+    del told[2:]
     assert "sequence 0 of grf.pkl is not finite at frame 5" in str(told[0])
     assert "sequence 1 of weight.pkl is 0.0, expected kg above zero" in str(told[1])
 
@@ -151,3 +169,39 @@ def test_a_solver_is_fitted_to_a_release_as_to_the_dataset_it_was_made_of(folder
     rot = np.asarray(next(read_release(folder)).rot)[:, 1]
     down = Rotation.from_quat(rot, scalar_first=True) * Rotation.from_quat([0.5, 0.5, 0.5, 0.5])
     np.testing.assert_allclose(thigh, down.apply(np.asarray(body.joints[4] - body.joints[1], float)), atol=1e-4)
+
+
+def test_imitations_of_one_clip_are_on_one_side_of_every_split(folder, recorded, tmp_path):
+    """The published files have each clip thrice, by three policies, and no names: alike is what begins alike."""
+    (folder / "clip.pkl").unlink()
+    released, rng = to_release(recorded), np.random.default_rng(0)
+    places = np.repeat(np.arange(5.0), 3)[rng.permutation(15)]
+    write_release(
+        [
+            released._replace(
+                pos=np.float32(released.pos + [place, 0, 0] + rng.normal(scale=0.002, size=(1, 24, 3)))[: 60 - i % 2],
+                rot=released.rot[: 60 - i % 2], torque=released.torque[: 60 - i % 2], grf=released.grf[: 60 - i % 2],
+            )
+            for i, place in enumerate(places)
+        ],
+        folder,
+    )  # fmt: skip
+    for named in (False, True):
+        if named:
+            joblib.dump([f"clip {place:g}" for place in places], folder / "clip.pkl")
+        else:
+            (folder / "clip.pkl").unlink()
+        data = pack_release(folder, tmp_path / f"windows {named}", "joints")
+        clips = [s.clip for s in data.sequences]
+        assert len(set(clips)) == 5
+        assert len(set(zip(clips, places, strict=True))) == 5
+        for seed in range(5):
+            train, test = split(data.sequences, "clip", 0.2, seed)
+            assert len(test) == 3 and not set(places[train]) & set(places[test])
+
+
+def test_what_links_two_groups_makes_them_one():
+    first = np.zeros((4, 24, 3))
+    first[:, :, 0] = np.array([0.0, 0.015, 0.03, 0.06])[:, None]  # m: neighbours are closer than 2 cm but the last
+    groups = same_start(first)
+    assert groups[0] == groups[1] == groups[2] != groups[3]

@@ -8,6 +8,7 @@ from imdy_jax.dataset.statistics import (
     JITTER,
     gait_table,
     jitter_power,
+    jitter_size,
     people_table,
     statistics,
     stride_peaks,
@@ -52,6 +53,16 @@ def test_they_are_those_of_the_arrays(dataset, names):
     below = count[edges[1:] <= median].sum() / count.sum()
     assert below == pytest.approx(0.5, abs=0.08)
     assert found.counted["contact force"].count[1:].sum() > 0  # somebody touched the floor
+
+
+def test_the_size_of_jitter_is_the_rms_of_what_is_above_its_frequency():
+    rate, time = 120.0, np.arange(1200) / 120.0
+    torque = np.zeros((1200, 4, 3))
+    torque[:, 0, 1] = 5.0 + 3.0 * np.sin(2 * np.pi * 2.0 * time)
+    torque[:, 1, 2] = 0.8 * np.sin(2 * np.pi * 30.0 * time)
+    assert jitter_size(torque, rate) == pytest.approx(0.8 / np.sqrt(2.0) / np.sqrt(4.0), rel=0.01)
+    assert jitter_size(torque[:40], rate) == pytest.approx(0.8 / np.sqrt(2.0) / np.sqrt(4.0), rel=0.1)
+    assert jitter_size(torque[:, :1], rate) < 1e-3
 
 
 def test_jitter_is_the_power_above_its_frequency():

@@ -1,5 +1,6 @@
 """What is written comes back to the bit, half a sequence never shows, and damage is told by file and field."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -37,6 +39,7 @@ from imdy_jax.dataset.store import (
     sequence_ids,
     write_record,
 )
+from imdy_jax.dataset.zarr_io import PARTIAL, make_partial
 from imdy_jax.skeleton import JOINT_NAMES
 
 
@@ -146,6 +149,23 @@ def _stop_within_a_sequence(writer, path):
                 return
             writer.send_signal(signal.SIGCONT)
         time.sleep(0.001)
+
+
+def test_many_may_write_while_the_folder_of_what_is_being_written_comes_and_goes(tmp_path):
+    folder, busy = tmp_path / PARTIAL, threading.Event()
+
+    def remove():
+        while not busy.is_set():
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    remover = threading.Thread(target=remove)
+    remover.start()
+    for n in range(500):
+        make_partial(folder / str(n))
+        (folder / str(n)).rmdir()
+    busy.set()
+    remover.join()
 
 
 def test_a_killed_writer_leaves_whole_sequences_and_goes_on(tmp_path, made):

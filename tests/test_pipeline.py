@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from envs.imitator import open_imitator
 from envs.people import PeopleConfig
 from imdy_jax.body.anthropometric import anthropometric_body
+from imdy_jax.dataset.gates import Gates, set_gates
 from imdy_jax.dataset.store import open_dataset, read_record, sequence_ids
 from imdy_jax.motion.procedural import procedural_clip
 from imdy_jax.run import RunFolder
@@ -143,6 +144,18 @@ def test_every_sequence_is_certified_and_none_is_made_twice(line, folder):
     assert found["certified"] == 100
     assert found["sequences"] == 2
     assert "imitating:" in line["made"]
+    manifest = json.loads((folder / "dataset" / "manifest.json").read_text())
+    rows = {row["sequence"]: row for row in manifest["sequences"]}
+    assert sorted(rows) == names and all(row["kept"] for row in rows.values())
+    made = sorted((row["clip"], row["pass"], row["start_frame"]) for row in rows.values())
+    assert made == [("arm_wave", 0, 0), ("sway", 0, 0)]
+    assert [Path(motion["source"]).name for motion in manifest["motions_left_out"]] == ["torn.npz"]
+    speed = {row[0]: row[1:] for row in json.loads((folder / "dataset" / "tables" / "speed.json").read_text())["rows"]}
+    motion, wall, rate, price, *hours = speed["recording"]
+    assert rate == pytest.approx(motion / wall) and hours == pytest.approx([152.3 * price / 2, 152.3 * price / 64])
+    prices = np.sum([speed[step][4:] for step in ("compiling", "recording", "certifying")], axis=0)
+    assert speed["together"][4:] == pytest.approx(prices.tolist())
+    assert speed["starting"][1] > 0 and speed["loading"][3:] == [None] * 3  # there is but one batch
     assert "a way to the end found through 0 of 0 clips" in line["again"]  # nothing was lost, so nothing is sought
     for name in names:
         record = read_record(dataset, name)
@@ -172,6 +185,27 @@ def test_lessons_with_a_guide_or_for_several_people_are_refused(folder, asked, t
         _call(folder, *TRAIN, "--run", "refused", "--config.teach.minutes", 1, *asked)
     assert "Traceback" not in str(failure.value)
     assert not (folder / "refused").exists()
+
+
+def test_what_gates_drop_is_named_and_not_trained_on(line, folder):
+    jitter = ("--gates.jitter", 1e-9, "--no-again")
+    _call(folder, "generate.py", "--imitator", "imitator", "--run", "dataset", "--config.seats", 2, *jitter)
+    try:
+        manifest = json.loads((folder / "dataset" / "manifest.json").read_text())
+        assert manifest["gates"]["jitter"] == 1e-9
+        assert [list(row["faults"]) for row in manifest["sequences"]] == [["jitter"], ["jitter"]]
+        assert len(sequence_ids(open_dataset(folder / "dataset" / "dataset.zarr"))) == 2
+        with pytest.raises(AssertionError, match="none of 2 sequences is certified and passes the dataset's gates"):
+            _call(folder, "fit_solver.py", "--dataset", "dataset", "--run", "refused")
+    finally:
+        set_gates(open_dataset(folder / "dataset" / "dataset.zarr"), Gates())
+
+
+def test_how_fast_windows_are_read_is_told_beside_the_fitting(line, folder):
+    rows = json.loads((folder / "solver" / "tables" / "throughput.json").read_text())["rows"]
+    speed = {row[0]: row[1] for row in rows}
+    assert speed["reading"] > speed["fitting"] > 0 and speed["both at once"] > 0
+    assert all(rate * milliseconds == pytest.approx(32e3) for _, rate, milliseconds in rows)
 
 
 def test_the_solver_is_judged_on_the_clip_it_has_not_seen(line, folder):

@@ -50,7 +50,7 @@ def studio():
     sway = procedural_clip("sway", body, 30.0)
     sway = replace(sway, rotations=sway.rotations[:RESTING], translation=sway.translation[:RESTING])
     cast = make_cast([body], [[walk, replace(walk, name="balloon", translation=flight), sway]])
-    return make_studio(cast, trained, ImitatorConfig(), substeps=2, seats=1, shortest=1).searching(SEARCH)
+    return make_studio(cast, trained, ImitatorConfig(), substeps=2, seats=1).searching(SEARCH)
 
 
 @pytest.fixture(scope="module")

@@ -96,6 +96,18 @@ def test_a_batch_depends_on_the_seed_and_its_number_alone(packed):
     assert one.digest == other.digest != different.digest
 
 
+def test_hosts_share_every_batch_and_go_on_from_anywhere(packed):
+    whole = WindowBatches(packed, [0, 1, 2, 3], window=2, batch_size=12, seed=3)
+    parts = [WindowBatches(packed, [0, 1, 2, 3], 2, 12, 3, part=(k, 3)) for k in range(3)]
+    assert {part.digest for part in parts} == {whole.digest} and {part.per_pass for part in parts} == {whole.per_pass}
+    for n in (5, 1):
+        together = np.stack([part[n].motion for part in parts], axis=1).reshape(12, *whole[n].motion.shape[1:])
+        np.testing.assert_array_equal(together, whole[n].motion)
+    for part in ((0, 5), (3, 3), (-1, 2)):
+        with pytest.raises(ValueError, match=r"part: found .* expected \(k, K\) .* batch of 12 windows"):
+            WindowBatches(packed, [0, 1, 2, 3], 2, 12, 3, part=part)
+
+
 def test_prefetch_keeps_the_order_reads_ahead_and_passes_errors_on():
     asked = []
 
@@ -283,7 +295,7 @@ def test_rates_that_the_substeps_do_not_make(dataset, tmp_path):
 
 def test_a_dataset_without_certified_sequences(tmp_path):
     create_dataset(tmp_path / "dataset.zarr")
-    with pytest.raises(ValueError, match="none of 0 sequences is certified"):
+    with pytest.raises(ValueError, match="none of 0 sequences is certified and passes"):
         pack_dataset(tmp_path / "dataset.zarr", tmp_path / "windows")
 
 

@@ -15,11 +15,12 @@ from imdy_jax.dataset.checks import CHECKS, Figure, excesses, make_figure, scale
 from imdy_jax.dataset.record import Record, Subject, body_points, sequence_arrays, subject_arrays, thirty_hertz_view
 from imdy_jax.dataset.residuals import ControlStep, World, step_residuals
 from imdy_jax.dataset.schema import SEQUENCE_FIELDS, SUBJECT_FIELDS, DatasetError, check_arrays
-from imdy_jax.dataset.store import Dataset, known_attributes, read_record, sequence_ids
+from imdy_jax.dataset.statistics import jitter_size
+from imdy_jax.dataset.store import Dataset, has_sequence, known_attributes, read_record, sequence_ids
 from imdy_jax.dataset.zarr_io import exists, read_attributes, write_attributes
 from imdy_jax.skeleton import GROUPS
 
-CERTIFICATE_VERSION = 2  # raise it when a check or a limit changes: older certificates are then renewed
+CERTIFICATE_VERSION = 3  # raise it when a check, a limit or a field changes: older certificates are then renewed
 _TINY = 1e-30
 _GROUPS = {name: np.flatnonzero(np.array(GROUPS[1:]) == name) for name in dict.fromkeys(GROUPS[1:])}
 
@@ -37,6 +38,8 @@ class Certificate:
     height: float  # m, by which lengths, and with the weight moments, are divided
     clipped_share: float  # of joints and substeps, net torque beyond the effort limit
     clipped_groups: dict[str, float]  # the same for each group of joints (skeleton.GROUPS)
+    clipped_substeps: float  # share of the substeps in which some joint's torque is beyond the limit
+    jitter: float  # N·m/kg, rms over the joints, of the torques above statistics.JITTER
     figures: dict[str, Figure]
     faults: tuple[str, ...]
 
@@ -65,6 +68,8 @@ def certify(record: Record) -> Certificate:
         height=measures["length"],
         clipped_share=float(np.mean(record.clipped)),
         clipped_groups={name: float(np.mean(record.clipped[..., joints])) for name, joints in _GROUPS.items()},
+        clipped_substeps=float(np.mean(np.any(record.clipped, axis=-1))),
+        jitter=_jitter(record),
         figures=figures,
         faults=(*excesses(figures), *_flag_faults(record)),
     )
@@ -87,10 +92,11 @@ def certify_dataset(
     Returns the certificates, old and new; a sequence that cannot be read gets one whose fault says why. Raises
     DatasetError for a name that is not there.
     """
-    present = sequence_ids(dataset)
-    names = present if names is None else list(names)
-    if unknown := sorted(set(names) - set(present)):
-        raise DatasetError(f"{dataset.path}: no sequence {unknown[0]!r} among {len(present)}; see store.sequence_ids")
+    names = sequence_ids(dataset) if names is None else list(names)
+    if unknown := [name for name in names if not has_sequence(dataset, name)]:
+        raise DatasetError(
+            f"{dataset.path}: no sequence {unknown[0]!r} among {len(sequence_ids(dataset))}; see store.sequence_ids"
+        )
 
     subjects: dict[str, Subject] = {}
 
@@ -158,7 +164,12 @@ def _from_attributes(attributes: dict[str, Any]) -> Certificate:
 
 
 def _blank(name: str, digest: str | None, precision: str, duration: float) -> Certificate:
-    return Certificate(CERTIFICATE_VERSION, name, digest, precision, duration, 0.0, 0.0, 0.0, {}, {}, ())
+    return Certificate(CERTIFICATE_VERSION, name, digest, precision, duration, 0.0, 0.0, 0.0, {}, 0.0, 0.0, {}, ())
+
+
+def _jitter(record: Record) -> float:
+    torque = np.asarray(record.torque, float) / float(np.sum(record.subject.humanoid.mass, dtype=float))
+    return jitter_size(torque.reshape(-1, *torque.shape[2:]), 1.0 / record.provenance.timestep)
 
 
 def _physics(record: Record, height: float) -> dict[str, np.ndarray]:

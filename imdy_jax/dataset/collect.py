@@ -32,7 +32,7 @@ class _Take(NamedTuple):
     """A clip that an environment is playing."""
 
     row: int
-    steps: int  # of the whole clip
+    steps: int  # from where it starts to the clip's end
     parts: list[Transition]  # what has been played of it, leaves (T, ...)
 
 
@@ -55,6 +55,7 @@ def collect(
     queues: Mapping[int, Sequence[int]],
     lengths: np.ndarray,
     advance: Callable[[float], None] = lambda steps: None,
+    starts: np.ndarray | None = None,
 ) -> Iterator[tuple[int, Rollout, ClipScore]]:
     """Play every clip once and yield its row, its rollout and how well it followed.
 
@@ -65,9 +66,11 @@ def collect(
         takes the next one.
       lengths: frames of each row of the table.
       advance: told the number of control steps of each clip as it is finished.
+      starts: frame of each row at which it begins; by default the first.
 
     A clip that is lost on the way ends there, and is cut at the frame where it fails.
     """
+    starts = np.zeros_like(lengths) if starts is None else starts
     waiting = {subject: deque(rows) for subject, rows in queues.items()}
     takes: list[_Take | None] = [None] * len(subjects)
     rows = np.zeros(len(subjects), int)
@@ -77,11 +80,11 @@ def collect(
         for i, subject in enumerate(subjects):
             if takes[i] is None and waiting[subject]:
                 rows[i], fresh[i] = waiting[subject].popleft(), True
-                takes[i] = _Take(int(rows[i]), int(lengths[rows[i]]) - 1, [])
+                takes[i] = _Take(int(rows[i]), int(lengths[rows[i]] - 1 - starts[rows[i]]), [])
         if not any(takes):
             return
         if fresh.any():
-            carry = recorder.restart(*carry, jnp.asarray(fresh), jnp.asarray(rows), jnp.zeros_like(rows))
+            carry = recorder.restart(*carry, jnp.asarray(fresh), jnp.asarray(rows), jnp.asarray(starts[rows]))
         carry, kept = recorder.player.chunk(carry)
         kept = jax.tree.map(np.asarray, kept)
         for i, take in enumerate(takes):

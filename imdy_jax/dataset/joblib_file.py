@@ -44,7 +44,8 @@ class _Unpickler(_Interpreted):
 
     def __init__(self, path: Path, file: Any):
         super().__init__(file)
-        self._path, self._file = path, file
+        self._file = file
+        self._bytes = np.memmap(path, np.uint8, "r")  # one for all arrays: a process may have 65,530 of them
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ADMITTED:
@@ -73,7 +74,7 @@ class _Unpickler(_Interpreted):
         if size == 0:
             return np.zeros(wrapper.shape, wrapper.dtype)
         order = "F" if wrapper.order == "F" else "C"
-        return np.memmap(self._path, wrapper.dtype, "r", begin, tuple(wrapper.shape), order)
+        return self._bytes[begin : begin + size].view(wrapper.dtype).reshape(wrapper.shape, order=order)
 
 
 def read_arrays(path: Path) -> list[Any]:

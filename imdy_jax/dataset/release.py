@@ -3,7 +3,8 @@
 A folder holds five lists over the sequences, each a file of joblib's: `pos.pkl` (T, 24, 3) m, joint positions;
 `rot.pkl` (T, 24, 4), body-to-world quaternions, w first; `torque.pkl` (T, 24, 3) N·m, the sum of the torques of the two
 60 Hz substeps, the root's row zero; `grf.pkl` (T, 24, 3) N, mean contact force, world axes; `weight.pkl`, kg. 30 frames
-per second, z up, SMPL's order of joints.
+per second, z up, SMPL's order of joints. What this package writes has a sixth list, `clip.pkl`: the name of the clip
+that was imitated, the same for its copies and repetitions.
 
 Its quaternions are those of the imitator's bodies: SMPL's rotation is theirs turned first by (½, ½, ½, ½), which
 carries x to y, y to z and z to x (`smpl_rotation`). The release does not say in which axes its torques are; they are
@@ -29,6 +30,7 @@ from imdy_jax.skeleton import NUM_BODIES, NUM_JOINTS, PARENTS
 FPS = 30.0
 _SUBSTEPS_PER_SECOND = 60.0  # of the simulation whose torques are added up in pairs
 _TURN = np.full(4, 0.5)
+_OPTIONAL = ("weight", "clip")
 _WIDTHS = {"pos": 3, "rot": 4, "torque": 3, "grf": 3}  # of the arrays (T, 24, ·) by file
 
 
@@ -40,6 +42,7 @@ class Released(NamedTuple):
     torque: np.ndarray  # (T, 24, 3)
     grf: np.ndarray  # (T, 24, 3)
     weight: float | None  # kg; None where the release does not carry it
+    clip: str | None = None  # that was imitated; None where the release does not carry it
 
 
 class ReleasedMotion(NamedTuple):
@@ -87,6 +90,7 @@ def to_release(record: Record) -> Released:
         torque=torque,
         grf=np.asarray(record.contact_force, np.float32),
         weight=float(record.subject.humanoid.total_mass),
+        clip=record.source.name,
     )
 
 
@@ -101,13 +105,13 @@ def from_release(sequence: Released) -> ReleasedMotion:
 
 
 def write_release(sequences: Iterable[Released], folder: str | Path) -> int:
-    """Write sequences as the five files of a release, each under a temporary name first; returns how many.
+    """Write sequences as the files of a release, each under a temporary name first; returns how many.
 
     All of them are in memory at a time: 130 MB per hour of motion.
     """
     folder, rows = Path(folder), list(sequences)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (*_WIDTHS, "weight"):
+    for name in (*_WIDTHS, *_OPTIONAL):
         partial = folder / f"{name}.pkl.partial"
         joblib.dump([getattr(row, name) for row in rows], partial)
         partial.replace(folder / f"{name}.pkl")
@@ -115,7 +119,7 @@ def write_release(sequences: Iterable[Released], folder: str | Path) -> int:
 
 
 def read_release(folder: str | Path, on_error: Callable[[ValueError], None] | None = None) -> Iterator[Released]:
-    """The sequences of a release, memory-mapped; weight.pkl may be missing.
+    """The sequences of a release, memory-mapped; weight.pkl and clip.pkl may be missing.
 
     Raises ValueError where a file is missing, is no list of arrays, or holds another number of sequences than the
     others. A sequence of the wrong shape, or with numbers that are not finite, is handed to on_error and skipped, or
@@ -123,8 +127,9 @@ def read_release(folder: str | Path, on_error: Callable[[ValueError], None] | No
     """
     folder = Path(folder)
     lists = {name: read_arrays(folder / f"{name}.pkl") for name in _WIDTHS}
-    weights = folder / "weight.pkl"
-    lists["weight"] = read_arrays(weights) if weights.exists() else [None] * len(lists["pos"])
+    for name in _OPTIONAL:
+        file = folder / f"{name}.pkl"
+        lists[name] = read_arrays(file) if file.exists() else [None] * len(lists["pos"])
     counts = {name: len(rows) for name, rows in lists.items()}
     if len(set(counts.values())) > 1:
         raise ValueError(f"{folder}: its files hold {counts} sequences, expected as many in each; get all of it again")
@@ -151,6 +156,10 @@ def _check(sequence: Released, where: str) -> None:
             raise ValueError(f"{where} of {name}.pkl is not finite at frame {frame}, expected numbers; leave it out")
     if sequence.weight is not None and not 0 < float(sequence.weight) < np.inf:
         raise ValueError(f"{where} of weight.pkl is {sequence.weight}, expected kg above zero; leave it out")
+    clip: object = sequence.clip  # a stranger's file may hold anything
+    if clip is not None and not isinstance(clip, str):
+        found = type(clip).__name__
+        raise ValueError(f"{where} of clip.pkl is a {found}, expected the name of a clip; leave it out")
 
 
 @jax.jit

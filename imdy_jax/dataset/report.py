@@ -1,22 +1,27 @@
 """What a dataset holds, how far it is to be trusted and how fast it was made, as tables."""
 
+import dataclasses
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 
 from imdy_jax.dataset.certify import Certificate, read_certificate
-from imdy_jax.dataset.checks import CHECKS, SCALES
+from imdy_jax.dataset.checks import CHECKS, SCALES, Figure
 from imdy_jax.dataset.store import Dataset, known_attributes, sequence_ids, size_on_disk
 from imdy_jax.report import Table
 
 _LISTED = 10  # failing sequences named in the notes
 _HOUR = 3600.0  # s
+_PUBLISHED = 152.3  # h, the motion in ImDy (Liu et al. 2025)
+_CORES = (2, 64)
 
 
 def summarize(dataset: Dataset) -> Table:
     """Sequences, seconds, certified share, residuals, imitation error and size of a dataset."""
     names = sequence_ids(dataset)
     attributes = [found for name in names if (found := known_attributes(dataset, name))]
-    certificates = [read_certificate(dataset, name) for name in names]
-    known = [c for c in certificates if c is not None]
+    certificates = (read_certificate(dataset, name) for name in names)
+    known = [dataclasses.replace(c, figures={}) for c in certificates if c is not None]  # of a large dataset these are large
     passed = [c for c in known if c.passed]
     seconds = sum(a["duration"] for a in attributes)
     size = size_on_disk(dataset)
@@ -57,33 +62,61 @@ def _clipped_groups(certificates: list[Certificate]) -> list[tuple]:
     return [(f"– {name}", _mean([100 * groups[name] for groups in found]), "% of these joints") for name in names]
 
 
-def residual_table(certificates: list[Certificate]) -> Table:
+def residual_table(certificates: Iterable[Certificate]) -> Table:
     """Each check over all sequences: median of the medians, worst of the worst and where."""
-    rows, judged = [], [c for c in certificates if c.figures]
-    for precision in sorted({c.precision for c in judged}):
-        of_precision = [c for c in judged if c.precision == precision]
-        for name, check in CHECKS.items():
-            highest = [np.nan_to_num(c.figures[name].worst, nan=np.inf) for c in of_precision]
-            worst = of_precision[int(np.argmax(highest))]
-            figure = worst.figures[name]
-            median = float(np.median([c.figures[name].median for c in of_precision]))
-            limit = figure.limit if np.isfinite(figure.limit) else None
-            where = f"{worst.sequence} frame {figure.worst_frames[0]}"
-            rows.append((precision, name, median, figure.worst, limit, SCALES[check.scale], where))
+    medians: dict[tuple[str, str], list[float]] = {}
+    worst: dict[tuple[str, str], tuple[float, str, Figure]] = {}
+    for certificate in certificates:
+        for name, figure in certificate.figures.items():
+            key, height = (certificate.precision, name), float(np.nan_to_num(figure.worst, nan=np.inf))
+            medians.setdefault(key, []).append(figure.median)
+            if key not in worst or height > worst[key][0]:
+                worst[key] = height, certificate.sequence, figure
+    rows = []
+    for precision, name in sorted(worst, key=lambda key: (key[0], list(CHECKS).index(key[1]))):
+        _, sequence, figure = worst[precision, name]
+        limit = figure.limit if np.isfinite(figure.limit) else None
+        median, scale = float(np.median(medians[precision, name])), SCALES[CHECKS[name].scale]
+        where = f"{sequence} frame {figure.worst_frames[0]}"
+        rows.append((precision, name, median, figure.worst, limit, scale, where))
     columns = ("precision", "residual", "median", "worst", "limit", "in units of", "worst in")
     return Table("Certificate", columns, tuple(rows), ("What each residual means: docs/dataset.md",))
 
 
-def speed_table(seconds: list[float], recorded: float, checked: float, substeps: int) -> Table:
-    """Seconds of motion per second of wall clock; seconds of compiling and recording, compiling and certifying."""
-    compiling, recording, compiling_check, checking = seconds
-    rows = (("recording", recorded, compiling, recording), ("certifying", checked, compiling_check, checking))
+def speed_table(
+    motion: Mapping[str, float], wall: Mapping[str, float], cores: Mapping[str, float], batches: int, minutes: float,
+    substeps: int, memory: int,
+) -> Table:  # fmt: skip
+    """How fast a dataset was made, and what as much as the published one would take at the same price.
+
+    Args:
+      motion: seconds that "loading", "recording" and "certifying" have done.
+      wall, cores: seconds of wall clock and of processor time that these, "starting" and "compiling" have taken.
+      batches: that were compiled, each for all of its passes.
+      minutes: of motion in a full batch.
+      substeps: of the simulation.
+      memory: bytes that a process has held at most.
+    """
+    rows: list[tuple] = []
+    for step in ("starting", "loading", "compiling", "recording", "certifying"):
+        seconds = {"starting": 0.0, "compiling": 60.0 * minutes * batches}.get(step, motion[step])
+        price = cores[step] / seconds if seconds else None  # a process starts once
+        rate = motion[step] / wall[step] if motion[step] and wall[step] else None
+        hours = [None if price is None else _PUBLISHED * price / count for count in _CORES]
+        rows.append((step, motion[step] or None, wall[step], rate, price, *hours))
+    prices = [row[4:] for row in rows if row[4] is not None]
+    rows.append(("together", None, sum(row[2] for row in rows), None, *map(sum, zip(*prices, strict=True))))
     return Table(
         f"Speed at {substeps} substeps",
-        ("step", "motion s", "compiling s", "wall clock s", "s of motion per s"),
-        tuple((name, motion, compiling, wall, motion / wall) for name, motion, compiling, wall in rows),
-        ("Recording: simulating, packing and writing to disk. Certifying: reading from disk and checking.",),
-    )
+        ("step", "motion s", "wall clock s", "s of motion per s", "core s per s of motion",
+         *(f"h for {_PUBLISHED:g} h on {count} cores" for count in _CORES)),
+        tuple(rows),
+        ("Loading: reading motions and fitting them to people; starting: the same for the first batch of a process.",
+         f"Compiling is priced for full batches of {minutes:g} min, starting not at all.",
+         "Recording: simulating, packing and writing to disk. Certifying: reading from disk and checking.",
+         "The hours are processor time over cores: batches side by side, none waiting for another.",
+         f"Memory of a process: {memory / 1e9:.2g} GB at most."),
+    )  # fmt: skip
 
 
 def _mean(values: list[float]) -> float | None:

@@ -113,6 +113,12 @@ def jitter_power(torque: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarra
     return density.sum(axis=0), density[frequency > JITTER].sum(axis=0)
 
 
+def jitter_size(torque: np.ndarray, rate: float) -> float:
+    """Root mean square over joints and time of what torques (T, J, 3) do above JITTER, in their unit."""
+    width = rate / min(len(torque), round(rate))  # Hz, of a bin of jitter_power's spectra
+    return float(np.sqrt(np.mean(jitter_power(torque, rate)[1]) * width))
+
+
 def people_table(found: Statistics, name: str) -> Table:
     """The dataset among others, as in Table 1 of Liu et al. (2025)."""
     ours = (name, found.subjects, found.seconds / _HOUR, "forces of all bodies, torques, certified", "simulated")

@@ -20,6 +20,7 @@ from imdy_jax.dataset.schema import DatasetError, Field
 
 CHUNK = 300  # frames, ten seconds at 30 Hz
 PARTIAL = ".partial"  # folder beside the groups, on the same file system, so that a rename is atomic
+_ATTEMPTS = 100  # to make a partial group beside processes that remove the folder of all of them
 _ABANDONED = 3600.0  # s after which a partial group of another machine is taken for left over
 
 
@@ -36,7 +37,7 @@ def write_arrays(
         return False
     partial = root / PARTIAL / _partial_name(path.name)
     with _file_errors(partial):
-        partial.mkdir(parents=True)
+        make_partial(partial)
         try:
             (partial / "zarr.json").write_text(_group_metadata(attributes))
             files = _all([_create(partial / name, array, fields[name]) for name, array in arrays.items()])
@@ -90,6 +91,15 @@ def remove_left_over(root: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
     with contextlib.suppress(OSError):
         (root / PARTIAL).rmdir()
+
+
+def make_partial(partial: Path) -> None:
+    """A folder in PARTIAL, which another process may be removing at this moment, since it is done and it was empty."""
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(FileNotFoundError):
+            partial.mkdir(parents=True)
+            return
+    partial.mkdir(parents=True)
 
 
 def _all(futures: list[tensorstore.Future]) -> list[Any]:

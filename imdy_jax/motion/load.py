@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from imdy_jax.motion.clip import Clip
 from imdy_jax.motion.deepmimic import read_deepmimic
 from imdy_jax.motion.errors import MotionFileError, require_length
 from imdy_jax.motion.fit import fit, settle
-from imdy_jax.motion.procedural import CLIPS, procedural_clip, procedural_clips
+from imdy_jax.motion.procedural import CLIPS, procedural_clip
 from imdy_jax.motion.resample import at_speed, mirror, resample
 
 logger = logging.getLogger(__name__)
@@ -52,22 +52,23 @@ class Rejected(NamedTuple):
 
 def load_clips(
     path: str | Path, body: Body, fps: float = 30.0, check: bool = True, mirrored: bool = False,
-    speeds: Sequence[float] = (1.0,), **reader: Any,
+    speeds: Sequence[float] = (1.0,), names: Collection[str] | None = None, **reader: Any,
 ) -> tuple[list[Clip], list[Rejected]]:  # fmt: skip
     """Clips of a file, of a folder (with its subfolders, in order of name) or of the built-in set, fitted to a body.
 
     path: a file or folder, or "procedural". fps: frame rate of the clips returned. check: leave out clips that no
     person can have made (check.py); lesser problems are logged as warnings. mirrored: add each clip's mirror image.
     speeds: each clip is there once for each of these factors of its speed.
+    names: read these motions of list_motions alone; by default all.
     reader: options of the file format, for instance up="y" for AMASS-style files that are y-up.
     A bad file is reported in the second list and does not stop the others. Raises FileNotFoundError where the path
     does not exist, ValueError where a folder holds no motion file or a single file is in an unknown format.
     """
     bad: list[Rejected] = []
     if str(path) == PROCEDURAL:
-        clips = list(procedural_clips(body, fps).values())
+        clips = [procedural_clip(name, body, fps) for name in CLIPS if names is None or name in names]
     else:
-        clips, bad = _read_all(Path(path), body, fps, reader)
+        clips, bad = _read_all(Path(path), body, fps, names, reader)
     clips = [at_speed(clip, speed) for clip in clips for speed in speeds]
     if check:
         clips, unsound = _sound(clips, body)
@@ -119,10 +120,14 @@ def _format(file: Path) -> Format | None:
     return next((kind for pattern, kind in FORMATS.items() if fnmatch(file.name.lower(), pattern)), None)
 
 
-def _read_all(path: Path, body: Body, fps: float, options: dict[str, Any]) -> tuple[list[Clip], list[Rejected]]:
+def _read_all(
+    path: Path, body: Body, fps: float, names: Collection[str] | None, options: dict[str, Any]
+) -> tuple[list[Clip], list[Rejected]]:
     files = find_files(path)
     clips, bad = [], []
     for file, name in zip(files, _unique_names(files, path), strict=True):
+        if names is not None and name not in names:
+            continue
         try:
             kind = _format(file)
             assert kind is not None  # find_files lists no others

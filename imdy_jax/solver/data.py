@@ -1,6 +1,7 @@
-"""Batches of windows: shuffled over the whole dataset, read ahead.
+"""Batches of windows: shuffled over the whole dataset, read ahead, shared over hosts.
 
-The windows of batch n are a function of the seed and n alone: going on from the middle needs nothing but n.
+The windows of batch n are a function of the seed and n alone: going on from the middle needs nothing but n, and each
+of several hosts reads its part of every batch without hearing of the others.
 """
 
 import hashlib
@@ -31,10 +32,16 @@ class WindowBatches:
 
     Of each rate that the dataset was packed for there is a window around every packed frame: the rates have shares of
     one size, and a slow one sees the moments between its frames too.
+
+    part: (k, K): of each batch every K-th window from the k-th on, for host k of K (jax.process_index and
+      process_count); batch_size, per_pass and the digest are those of the whole batches.
     """
 
-    def __init__(self, data: PackedDataset, sequences: list[int], window: int, batch_size: int, seed: int):
-        self.data, self.seed = data, seed
+    def __init__(
+        self, data: PackedDataset, sequences: list[int], window: int, batch_size: int, seed: int,
+        part: tuple[int, int] = (0, 1),
+    ):  # fmt: skip
+        self.data, self.seed, self.part = data, seed, part
         self.frames = np.arange(-window, window + 2)
         chosen = [data.sequences[i] for i in sequences]
         inside = [
@@ -52,6 +59,11 @@ class WindowBatches:
                 "generate longer sequences"
             )
         self.batch_size = min(batch_size, len(self.times))
+        if not 0 <= part[0] < part[1] or self.batch_size % part[1]:
+            raise ValueError(
+                f"part: found {part}, expected (k, K) with 0 ≤ k < K, and K to divide the batch of {self.batch_size} "
+                "windows; choose another batch_size"
+            )
         self.per_pass = len(self.times) // self.batch_size
         identity = [data.source, sorted(s.name for s in chosen), window, self.batch_size, seed]
         self.digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
@@ -66,7 +78,8 @@ class WindowBatches:
         number, place = divmod(batch, self.per_pass)
         if self._order[0] != number:
             self._order = number, np.random.default_rng([self.seed, number]).permutation(len(self.times))
-        return self.windows(self._order[1][place * self.batch_size : (place + 1) * self.batch_size])
+        host, hosts = self.part
+        return self.windows(self._order[1][place * self.batch_size + host : (place + 1) * self.batch_size : hosts])
 
     def windows(self, chosen: np.ndarray) -> Windows:
         """The windows of the given numbers (B,), each below len(times)."""

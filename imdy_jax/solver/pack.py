@@ -1,4 +1,4 @@
-"""The certified sequences of a dataset, packed end to end on disk for the solver.
+"""The sequences of a dataset that may be trained on, packed end to end on disk for the solver.
 
 Packing streams the sequences into three plain arrays that are memory-mapped, so that a batch may draw its windows from
 anywhere at the cost of a few page reads, and memory holds what the system can spare, however large the dataset is.
@@ -17,8 +17,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from imdy_jax.dataset.certify import certified_ids
-from imdy_jax.dataset.store import open_dataset, read_fields, read_subject, sequence_attributes, sequence_ids
+from imdy_jax.dataset.gates import trainable_ids
+from imdy_jax.dataset.store import (
+    Dataset,
+    open_dataset,
+    read_fields,
+    read_subject,
+    sequence_attributes,
+    sequence_ids,
+)
 from imdy_jax.run import write_json
 from imdy_jax.skeleton import NUM_BODIES, NUM_JOINTS
 from imdy_jax.solver.balance import SIZE, recorded_balance
@@ -104,7 +111,7 @@ def pack_dataset(
     path: str | Path, folder: str | Path, representation: Name = "markers", rates: tuple[int, ...] = (),
     balance: bool = False,
 ) -> PackedDataset:  # fmt: skip
-    """Pack the certified sequences of a dataset.
+    """Pack the sequences of a dataset that are certified and pass its gates (dataset.gates).
 
     Args:
       path: the dataset.
@@ -114,22 +121,22 @@ def pack_dataset(
       balance: also what the equation of motion asks for (balance.py), 1.3 kB a step.
 
     Raises:
-      ValueError: there is no dataset, no sequence of it has a certificate, their frame rates differ, or their substeps
+      ValueError: there is no dataset, no sequence of it may be trained on, their frame rates differ, or their substeps
         do not make the rates asked for.
     """
     dataset = open_dataset(path)
-    names = certified_ids(dataset)
+    names = trainable_ids(dataset)
     if not names:
         raise ValueError(
-            f"{path}: none of {len(sequence_ids(dataset))} sequences is certified, expected some; generate and certify "
-            "it with experiments/generate.py"
+            f"{path}: none of {len(sequence_ids(dataset))} sequences is certified and passes the dataset's gates, "
+            "expected some; generate it with experiments/generate.py, whose manifest.json says what each lacks"
         )
     attributes = {name: sequence_attributes(dataset, name) for name in names}
     control = _one_rate(path, attributes)
     parts, strides = divisions(control, rates)
     check_substeps(path, attributes, parts, rates)
     subjects = {who: read_subject(dataset, who) for who in {a["subject"] for a in attributes.values()}}
-    clips = clip_groups([(a["clip"]["name"], a["clip"]["digest"]) for a in attributes.values()])
+    clips = clips_of(dataset, names)
 
     def sequence(name: str, clip: str) -> Sequence:
         subject = subjects[attributes[name]["subject"]]
@@ -149,6 +156,12 @@ def pack_dataset(
         content.append("balance")
     source = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     return pack(made, source, 1.0 / (control * parts), folder, representation, strides, balance)
+
+
+def clips_of(dataset: Dataset, names: Iterable[str]) -> list[str]:
+    """The clip that each sequence is an imitation of, the same for all copies of it (clip_groups)."""
+    clips = [sequence_attributes(dataset, name)["clip"] for name in names]
+    return clip_groups([(clip["name"], clip["digest"]) for clip in clips])
 
 
 def clip_groups(sources: list[tuple[str, str]]) -> list[str]:
