@@ -33,7 +33,7 @@ _STARTED: list[str] = []  # batches that this process has loaded: with the first
 
 @dataclass
 class Outcome:
-    """What has come of a batch, or of several; JSON values. Counter is typed for integers, and these are seconds, too."""
+    """What has come of a batch, or of several; JSON values. (Any is Counter, whose type is for integers alone.)"""
 
     names: list[str] = field(default_factory=list)  # of its sequences that are there
     lost: list[dict[str, Any]] = field(default_factory=list)  # what left nothing to record, as in the manifest

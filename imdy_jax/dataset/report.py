@@ -21,7 +21,8 @@ def summarize(dataset: Dataset) -> Table:
     names = sequence_ids(dataset)
     attributes = [found for name in names if (found := known_attributes(dataset, name))]
     certificates = (read_certificate(dataset, name) for name in names)
-    known = [dataclasses.replace(c, figures={}) for c in certificates if c is not None]  # of a large dataset these are large
+    # Of a large dataset the figures of every frame are too many to hold.
+    known = [dataclasses.replace(c, figures={}) for c in certificates if c is not None]
     passed = [c for c in known if c.passed]
     seconds = sum(a["duration"] for a in attributes)
     size = size_on_disk(dataset)

@@ -45,7 +45,12 @@ def evaluate_falls(
 
     play_on = jax.jit(lambda start: jax.lax.scan(step, start, None, length=config.steps)[1])
     told = [np.asarray(x).T for x in play_on(start)]
-    return np.array([got_up(*row, settle=config.settle) for row in zip(*told, strict=True)]).reshape(len(lengths), -1)
+    return np.array(
+        [
+            got_up(recovered, gap, failed, over, config.settle)
+            for recovered, gap, failed, over in zip(*told, strict=True)
+        ]
+    ).reshape(len(lengths), -1)
 
 
 def got_up(recovered: np.ndarray, gap: np.ndarray, failed: np.ndarray, over: np.ndarray, settle: int) -> bool:
