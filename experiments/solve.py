@@ -13,7 +13,6 @@ own; what takes the time is told below the table, and figures take most of it.
 
 import logging
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,7 +20,7 @@ from typing import Literal
 import tyro
 
 from envs.people import PeopleConfig, make_bodies
-from imdy_jax.analysis.batch import THREADS, Outcome, pace, solve_all
+from imdy_jax.analysis.batch import THREADS, Outcome, clocks, pace, solve_all
 from imdy_jax.analysis.plausibility import Limits
 from imdy_jax.analysis.solution import SUMMARY, Solution, solve
 from imdy_jax.analysis.solution_files import write
@@ -82,7 +81,7 @@ def main(
     def answer(clip: Clip) -> Solution:
         return solve(clip, body, smoothing, solver, config.limits, pieces=config.pieces)
 
-    outcomes, begun = list[Outcome](), time.monotonic()
+    outcomes, begun = list[Outcome](), clocks()
     with Progress(len(listed), "solving", "motion") as progress:
         for outcome in solve_all(listed, load, answer, None if overwrite else folder):
             if outcome.problem:
@@ -93,8 +92,7 @@ def main(
                 write(folder, outcome.solution, outcome.row)
             outcomes.append(outcome._replace(solution=None))
             progress.advance()
-    done = table(outcomes, config, time.monotonic() - begun)
-    show(done, folder / "tables" / "solved.json")
+    show(table(outcomes, config, begun), folder / "tables" / "solved.json")
     print(f"wrote {folder}")
 
 
@@ -117,14 +115,14 @@ def draw_figures(folder: Path, humanoid: Humanoid, surface: Surface, solution: S
     )
 
 
-def table(outcomes: list[Outcome], config: SolveConfig, wall: float) -> Table:
-    """One row per motion; wall: s that all of them took together."""
+def table(outcomes: list[Outcome], config: SolveConfig, begun: tuple[float, float]) -> Table:
+    """One row per motion; begun: the clocks when solving began."""
     rows = tuple(outcome.row for outcome in outcomes if outcome.row)
     problems = [outcome.problem for outcome in outcomes if outcome.problem]
     notes = (
         "implausible: frames with a score below one half; residual: mean root force that nothing explains",
         f"s per s of a row: loading and solving, in one of {THREADS} threads, without compiling",
-        *pace(outcomes, wall),
+        *pace(outcomes, begun),
         *(f"left out: {problem}" for problem in problems),
     )
     title = f"{len(rows)} motions by {config.method}, {len(problems)} left out"

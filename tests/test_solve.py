@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imdy_jax.analysis.batch import solve_all
+from imdy_jax.analysis.batch import Outcome, pace, solve_all
 from imdy_jax.analysis.solution import solve
 from imdy_jax.biomechanics import opensim
 from imdy_jax.body.anthropometric import anthropometric_body
@@ -69,8 +69,8 @@ def test_the_table_tells_the_motion_and_what_was_left_out(solved):
     assert told["implausible %"] == 0.0 and 0.0 < told["residual force % of weight"] < 5.0
     assert told["s of motion per s"] > 0.0
     assert any("torn.npz" in note for note in table["notes"])
-    (pace,) = [note for note in table["notes"] if note.startswith("all: ")]
-    assert pace.startswith("all: 2.1 s of motion in ")
+    (pace,) = [note for note in table["notes"] if note.startswith("all, with compiling: ")]
+    assert pace.startswith("all, with compiling: 1 motions, 2.1 s; ")
 
 
 def test_the_files_agree_with_one_another(solved):
@@ -181,3 +181,19 @@ def test_motions_side_by_side_are_what_each_is_alone():
     apart = np.abs(outcomes[0].solution.found.torque - outcomes[2].solution.found.torque)
     assert apart.max() > 10.0
     assert sum(outcome.seconds for outcome in outcomes) == pytest.approx(4 * 2.1)
+
+
+def test_the_pace_is_told_in_all_and_after_the_last_compiling():
+    row = ("walk",)
+    outcomes = [
+        Outcome(row, None, "", 4.0, 0.0, (16.0, 7.0)),
+        Outcome(row, None, "", 3.0, 0.0, (17.0, 8.0)),
+        Outcome(row, None, "", 5.0, 9.0, (15.0, 6.5)),
+        Outcome(problem="torn"),
+        Outcome(row),  # written before
+    ]
+    assert pace(outcomes, (5.0, 4.0)) == (
+        "all, with compiling: 3 motions, 12.0 s; 1.0 s per s of wall clock, 3.0 s per s of processor time",
+        "after the last compiling: 2 motions, 7.0 s; 3.5 s per s of wall clock, 4.7 s per s of processor time",
+    )
+    assert pace(outcomes[3:], (0.0, 0.0)) == ()

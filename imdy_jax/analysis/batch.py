@@ -24,6 +24,7 @@ class Outcome(NamedTuple):
     problem: str = ""  # why there is neither
     seconds: float = 0.0  # of motion, solved now
     compiling: float = 0.0  # s that making or fetching programs took
+    at: tuple[float, float] = (0.0, 0.0)  # s of wall clock, and of this process's processor time, when it was solved
 
 
 def solve_all(
@@ -45,16 +46,28 @@ def solve_all(
     return in_background(partial(_solve, load, solve, written), motions.items(), threads, ahead=2 * threads)
 
 
-def pace(outcomes: list[Outcome], wall: float, threads: int = THREADS) -> tuple[str, ...]:
-    """Notes on how fast motions were solved that took so many seconds of wall clock in all; none if none was."""
-    motion, compiling = (sum(getattr(o, name) for o in outcomes) for name in ("seconds", "compiling"))
-    if not motion:
-        return ()
-    warm = max(wall - compiling / threads, 1e-9)
-    return (
-        f"all: {motion:.1f} s of motion in {wall:.1f} s, {motion / wall:.1f} s per s, with files and what is drawn;",
-        f"{motion / warm:.1f} s per s without compiling, {compiling:.1f} s in {threads} threads together",
-    )
+def clocks() -> tuple[float, float]:
+    """s of wall clock, and of processor time of all threads."""
+    return time.monotonic(), time.process_time()
+
+
+def pace(outcomes: list[Outcome], begun: tuple[float, float]) -> tuple[str, ...]:
+    """Notes on how fast motions were solved since the clocks stood at `begun`, in all and once all was compiled."""
+    solved = sorted((o for o in outcomes if o.seconds), key=lambda o: o.at)
+    last = max((k for k, o in enumerate(solved) if o.compiling), default=-1)
+    notes = []
+    for label, part, start in (
+        ("all, with compiling", solved, begun),
+        ("after the last compiling", solved[last + 1 :], solved[last].at if last >= 0 else begun),
+    ):
+        if part:
+            motion = sum(o.seconds for o in part)
+            wall, processor = (max(end - first, 1e-9) for end, first in zip(part[-1].at, start, strict=True))
+            notes.append(
+                f"{label}: {len(part)} motions, {motion:.1f} s; {motion / wall:.1f} s per s of wall clock, "
+                f"{motion / processor:.1f} s per s of processor time"
+            )
+    return tuple(notes)
 
 
 def _solve(
@@ -72,4 +85,4 @@ def _solve(
     seconds, *others = summary(solution)
     compiling = compiling_seconds() - before
     rate = seconds / max(time.monotonic() - begun - compiling, 1e-9)
-    return Outcome((solution.name, seconds, *others, rate), solution, "", seconds, compiling)
+    return Outcome((solution.name, seconds, *others, rate), solution, "", seconds, compiling, clocks())
