@@ -23,7 +23,7 @@ from envs.imitator import ImitatorConfig, begin_with
 from envs.people import load_cast
 from envs.tutored import TutoredEnv, make_lessons
 from envs.ways import Known, find_ways, make_guide
-from envs.world import Cast, playing_env, training_env
+from envs.world import Cast, playing_env, training_env, training_mesh
 from imdy_jax.imitation.evaluate import ClipScore, evaluate
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.train import reinforcement, train, tuition
@@ -75,7 +75,7 @@ def main(
         begin = attend(school, cast, ways, env, config, spent)
         spent += 60 * config.teach.minutes
     on_the_clock = replace(config.train, minutes=config.train.minutes + spent / 60)
-    learning = reinforcement(env, config.train.ppo, begin)
+    learning = reinforcement(env, config.train.ppo, begin, training_mesh(env))
     if (spent or begin) and not rows:  # a run that is resumed has been assessed here before
         assess(spent / 60, begin or learning.trained(jax.jit(learning.init)(jax.random.PRNGKey(config.seed))), 0)
     trained = train(learning, on_the_clock, folder, config.seed, config.evaluate_at, assess, spent)

@@ -7,11 +7,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import Mesh
 
 from imdy_jax.imitation.distil import DistilConfig, Tutored, distil, graduated, init_pupil
 from imdy_jax.imitation.environment import Environment
 from imdy_jax.imitation.policy import Normalizer, Trained, init_normalizer, make_policy
-from imdy_jax.imitation.ppo import PPOConfig, deployed, init_learner, iterate
+from imdy_jax.imitation.ppo import PPOConfig, at_scale, deployed, init_learner, iterate
+from imdy_jax.imitation.sharding import everywhere, placements
 from imdy_jax.report import Progress
 from imdy_jax.run import Checkpoints, MetricLog, RunFolder
 
@@ -35,17 +37,24 @@ class Method(NamedTuple):
     trained: Callable[[Any], Trained]
     samples: int  # of an iteration
     given: Any = ()  # arrays that do not change
+    mesh: Mesh | None = None  # the devices that share the environments, where there are several
+    num_envs: int = 0
 
 
-def reinforcement(env: Environment, config: PPOConfig, begin: Trained | None = None) -> Method:
-    """PPO, from nothing or from a policy that knows something already."""
+def reinforcement(
+    env: Environment, config: PPOConfig, begin: Trained | None = None, mesh: Mesh | None = None
+) -> Method:
+    """PPO, from nothing or from a policy that knows something already, on one device or on those of the mesh."""
+    config = at_scale(config, env.num_envs)
     policy = make_policy(config.hidden, config.critic_hidden, env.action_size, config.spread)
     return Method(
         "training the imitator",
         partial(init_learner, policy, env, config, begin),
-        lambda learner, _: iterate(policy, env, config, learner),
-        lambda learner: Trained(policy, deployed(learner), learner.normalizer),
+        lambda learner, _: iterate(policy, env, config, learner, mesh),
+        lambda learner: Trained(policy, *_gathered(mesh, (deployed(learner), learner.normalizer))),
         env.num_envs * config.horizon,
+        mesh=mesh,
+        num_envs=env.num_envs,
     )
 
 
@@ -77,7 +86,7 @@ def train(
     of samples it has seen, the clock stopped. spent: seconds on the clock when it begins.
     Raises FloatingPointError if the networks stop being finite.
     """
-    learner = jax.jit(method.init)(jax.random.PRNGKey(seed))
+    learner, advance = prepared(method, jax.random.PRNGKey(seed))
     checkpoints, policies = Checkpoints(run.path / "checkpoints"), Checkpoints(run.path / "policy")
     step, seconds = 0, spent
     latest = checkpoints.latest_step()
@@ -85,7 +94,7 @@ def train(
         learner, clock = checkpoints.restore(learner)
         step, seconds = latest, clock["seconds"]
     log = MetricLog(run.path / "metrics.jsonl", resume_step=step if step else None)
-    compiled = jax.jit(method.iterate, donate_argnums=0).lower(learner, method.given).compile()
+    compiled = advance.lower(learner, method.given).compile()
 
     def save() -> None:
         checkpoints.save(step, learner, {"seconds": seconds})
@@ -113,6 +122,20 @@ def train(
     save()
     log.close()
     return method.trained(learner)
+
+
+def prepared(method: Method, key: jax.Array) -> tuple[Any, Any]:
+    """The learner to begin with, and the jitted iteration, each array where it belongs."""
+    if method.mesh is None:
+        return jax.jit(method.init)(key), jax.jit(method.iterate, donate_argnums=0)
+    places = placements(method.mesh, method.num_envs, jax.eval_shape(method.init, key))
+    learner = jax.jit(method.init, out_shardings=places)(key)
+    return learner, jax.jit(method.iterate, donate_argnums=0, out_shardings=(places, everywhere(method.mesh)))
+
+
+def _gathered(mesh: Mesh | None, tree: Any) -> Any:
+    """What lies on several devices, for whoever computes on one."""
+    return tree if mesh is None else jax.device_get(tree)
 
 
 def _shown(row: dict[str, float]) -> dict[str, float]:
