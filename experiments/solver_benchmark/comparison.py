@@ -53,7 +53,7 @@ def solver(
       config: of the fit; of markers, with the supervised losses alone, which the peer has.
       motions: built-in ones to learn from; the first is solved.
       rounds: measurements of each entrant; the middle one counts.
-      only: entrants to run: imdy_jax, "PyTorch eager", "PyTorch compiled"; by default all.
+      only: entrants to run: imdy_jax, "PyTorch eager", "PyTorch compiled", the same ", N threads"; by default all.
       json: where to write the table.
     """
     if config.model.representation != "markers" or config.weights.forward or config.weights.plausible:
@@ -125,7 +125,7 @@ def _table(rows: dict[str, Row], task: Task, rounds: int) -> Table:
     notes = (
         f"ImDyS of {size:,} parameters; batches of {task.batches.batch_size} windows, reading them included.",
         f"Medians of {rounds} rounds; inference on a motion of {frames} frames. First: the call that compiles.",
-        "MB: by which that call raised the memory, its compiler included.",
+        "MB: by which that call raised the memory, its compiler included. PyTorch in one thread where none are named.",
         machine(),
     )
     return Table("ImDyS beside PyTorch", columns, tuple(lines), notes)

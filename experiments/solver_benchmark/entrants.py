@@ -1,6 +1,7 @@
 """What `benchmark.py solver` times: ImDyS as fitted and used here, and its peer in PyTorch, data loading included."""
 
 import itertools
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ from imdy_jax.solver.data import WindowBatches, prefetch
 from imdy_jax.solver.fit import FitConfig, FitState, fit_step, start
 from imdy_jax.solver.infer import Solver
 from imdy_jax.solver.objective import statistics
+
+CORES = os.cpu_count() or 1
 
 
 class Task(NamedTuple):
@@ -49,12 +52,16 @@ def ours(task: Task) -> Entrant:
     return Entrant(learn, lambda: infer.estimate(solver, task.motion, task.fps, task.mass))
 
 
-def pytorch(task: Task, compiled: bool) -> Entrant:
-    """The network of torch_imdys.py with PyTorch's AdamW; raises ImportError where there is no PyTorch."""
+def pytorch(task: Task, compiled: bool, threads: int) -> Entrant:
+    """The network of torch_imdys.py with PyTorch's AdamW; raises ImportError where there is no PyTorch.
+
+    On a busy machine its threads wait for one another by spinning, which can cost many times the work itself.
+    """
     import torch
 
     from solver_benchmark import torch_imdys as peer
 
+    torch.set_num_threads(threads)  # compiled code has it built in
     config, data = task.config, task.batches.data
     network = peer.TorchImDyS(config.model)
     known = start(config, statistics(config.model, config.weights, task.batches)).variables
@@ -66,6 +73,7 @@ def pytorch(task: Task, compiled: bool) -> Entrant:
     solver = Solver(known, config.model, (data.fps, data.fps))
 
     def learn() -> float:
+        torch.set_num_threads(threads)
         network.train()
         optimizer.zero_grad(set_to_none=True)
         value = loss(network, config, next(batches))
@@ -78,6 +86,7 @@ def pytorch(task: Task, compiled: bool) -> Entrant:
         return tuple(x.numpy() for x in estimate(network, torch.from_numpy(np.ascontiguousarray(windows)), dt))
 
     def solve() -> Any:
+        torch.set_num_threads(threads)
         network.eval()
         with torch.inference_mode():
             return infer.in_blocks(block, infer.windows_of(solver, task.motion, task.fps, task.mass))
@@ -87,6 +96,8 @@ def pytorch(task: Task, compiled: bool) -> Entrant:
 
 ENTRANTS: dict[str, Callable[[Task], Entrant]] = {
     "imdy_jax": ours,
-    "PyTorch eager": lambda task: pytorch(task, False),
-    "PyTorch compiled": lambda task: pytorch(task, True),
+    "PyTorch eager": lambda task: pytorch(task, False, 1),
+    "PyTorch compiled": lambda task: pytorch(task, True, 1),
+    f"PyTorch eager, {CORES} threads": lambda task: pytorch(task, False, CORES),
+    f"PyTorch compiled, {CORES} threads": lambda task: pytorch(task, True, CORES),
 }
