@@ -47,6 +47,8 @@ class CPhysics:
     jit sees a pure function of what step is given; the same arguments give the same bits.
     """
 
+    partitioned = False
+
     def __init__(self, humanoids: Humanoid, substeps: int = 2, control_hz: float = 30.0, record: bool = False,
                  threads: int = 0):  # fmt: skip
         self.humanoid = humanoids

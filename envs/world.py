@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from envs.guide import Guide
 from envs.imitation import ImitationEnv, TaskConfig
@@ -16,6 +17,7 @@ from envs.reference import ReferenceTable, build_table
 from imdy_jax import humanoid
 from imdy_jax.body.person import Body
 from imdy_jax.humanoid import Humanoid
+from imdy_jax.imitation.sharding import spread
 from imdy_jax.motion.clip import Clip, generalized_positions
 
 CONTROL_HZ = 30.0
@@ -77,6 +79,15 @@ def training_env(cast: Cast, config: WorldConfig, num_envs: int, rows: np.ndarra
     choices = np.stack([np.resize(own[s], most) for s in subject])
     physics = make_physics(_take(cast.humanoids, subject), config.engine, config.substeps)
     return ImitationEnv(physics, cast.table, config.task, choices, cast.guide)
+
+
+def training_mesh(env: ImitationEnv) -> Mesh | None:
+    """All devices, to share the environments; None where there is one, or where the engine steps them in one call.
+
+    MuJoCo's C engine does: its threads have all cores of the machine already, and to it every environment has to come
+    to the host, whichever device it lies on. Raises ValueError where the environments have no equal shares.
+    """
+    return spread(env.num_envs) if env.physics.partitioned else None
 
 
 def playing_env(

@@ -1,7 +1,8 @@
-"""Measure how much of the bare simulator's speed training keeps, or the dynamics beside its peers, in one run.
+"""Measure how much of the bare simulator's speed training keeps, or dynamics and solver beside their peers, in one run.
 
     python experiments/benchmark.py                                     # training: 1,024 humanoids, built-in motions
     python experiments/benchmark.py dynamics                            # inverse dynamics: dynamics_benchmark/
+    python experiments/benchmark.py solver                              # ImDyS beside PyTorch: solver_benchmark/
 
 Compile time is kept apart from run time; every measurement waits for its result, and the rows take turns, so that a
 machine whose speed changes changes it for all of them: each figure is the median of the rounds. The bare engine steps
@@ -18,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from dynamics_benchmark.comparison import dynamics
+from solver_benchmark.comparison import solver
 
 from envs.c_physics import CPhysics
 from envs.imitation import ImitationEnv
@@ -25,7 +27,7 @@ from envs.imitator import ImitatorConfig
 from envs.people import load_cast
 from envs.world import training_env
 from imdy_jax.imitation.policy import make_policy
-from imdy_jax.imitation.ppo import LearnerState, init_learner, iterate
+from imdy_jax.imitation.ppo import LearnerState, at_scale, init_learner, iterate
 from imdy_jax.report import Table, command, show
 from imdy_jax.run import enable_compilation_cache
 
@@ -44,7 +46,7 @@ def main(
     """
     enable_compilation_cache()
     cast, _ = load_cast(config.people)
-    env, ppo = training_env(cast, config.world, config.num_envs), config.train.ppo
+    env, ppo = training_env(cast, config.world, config.num_envs), at_scale(config.train.ppo, config.num_envs)
     policy = make_policy(ppo.hidden, ppo.critic_hidden, env.action_size, ppo.spread)
     learner = jax.jit(partial(init_learner, policy, env, ppo, None))(jax.random.PRNGKey(config.seed))
     train = jax.jit(lambda learner: iterate(policy, env, ppo, learner)[0])
@@ -54,6 +56,8 @@ def main(
     seconds = np.array([[measure() for _, measure in measured.values()] for _ in range(rounds)])
     rate = np.median(_REPEATS * samples / seconds, axis=0)
     share = np.median(seconds[:, :1] / seconds, axis=0)
+    use = train.lower(learner).compile().memory_analysis()
+    memory = (use.argument_size_in_bytes + use.output_size_in_bytes + use.temp_size_in_bytes) / env.num_envs
     show(
         Table(
             f"Control steps per second, {env.num_envs} humanoids, {config.world.substeps} substeps",
@@ -62,6 +66,7 @@ def main(
             (
                 "Training: collecting, learning and resetting, everything included.",
                 f"Medians of {rounds} rounds in which the rows took turns.",
+                f"Memory of a compiled iteration: {memory / 1e3:.0f} kB per environment, the engine's own not counted.",
             ),
         ),
         json,
@@ -113,8 +118,5 @@ def step_physics(env: ImitationEnv, horizon: int, learner: LearnerState) -> Any:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["dynamics"]:
-        del sys.argv[1]
-        command(dynamics)
-    else:
-        command(main)
+    parts = {"dynamics": dynamics, "solver": solver}
+    command(parts[sys.argv.pop(1)] if sys.argv[1:2] and sys.argv[1] in parts else main)

@@ -3,15 +3,16 @@
     python experiments/solve.py walk.npz                                # analytic dynamics: nothing is learnt
     python experiments/solve.py folder                                  # every motion file in it
     python experiments/solve.py folder --config.method solver --config.solver runs/default/solver
+    python experiments/solve.py folder --draw                           # two figures of each motion, too
 
-Of each motion the output folder then holds name.npz (docs/solve.md lists its arrays), the ground reactions of both feet
-as name_grf.mot and the joint torques as name_torque.sto for OpenSim, and two figures. A motion that is written already
-is not computed again; a file that cannot be used is told in one line, and the others go on.
+Of each motion the output folder then holds name.npz (docs/solve.md lists its arrays), and for OpenSim the ground
+reactions of both feet as name_grf.mot and the joint torques as name_torque.sto. A motion that is written already is not
+computed again; a file that cannot be used is told in one line, and the others go on. Each core solves a motion of its
+own; what takes the time is told below the table, and figures take most of it.
 """
 
 import logging
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,11 +20,13 @@ from typing import Literal
 import tyro
 
 from envs.people import PeopleConfig, make_bodies
+from imdy_jax.analysis.batch import THREADS, Outcome, clocks, pace, solve_all
 from imdy_jax.analysis.plausibility import Limits
-from imdy_jax.analysis.solution import SUMMARY, Solution, solve, summary
-from imdy_jax.analysis.solution_files import write, written_row
+from imdy_jax.analysis.solution import SUMMARY, Solution, solve
+from imdy_jax.analysis.solution_files import write
 from imdy_jax.dynamics.pieces import Pieces
 from imdy_jax.humanoid import Humanoid, from_body
+from imdy_jax.motion.clip import Clip
 from imdy_jax.motion.filters import Butterworth
 from imdy_jax.motion.load import list_motions, load_motion
 from imdy_jax.report import Progress, Table, command, show
@@ -52,7 +55,7 @@ class SolveConfig:
 
 def main(
     motions: tyro.conf.Positional[str], config: SolveConfig = SolveConfig(), out: str = "runs/solved",
-    draw: bool = True, overwrite: bool = False,
+    draw: bool = False, overwrite: bool = False,
 ) -> None:  # fmt: skip
     """Solve motions.
 
@@ -69,27 +72,27 @@ def main(
     smoothing = Butterworth(config.cutoff)
     smoothing.check(3, config.fps)
     folder = RunFolder.create(out, config, config.person.subject_seed, resume=not overwrite, overwrite=overwrite).path
-    body, rows, problems = make_bodies(config.person)[0], list[tuple](), list[str]()
+    body = make_bodies(config.person)[0]
     humanoid, surface = from_body(body), skin_surface(body)
+
+    def load(name: str, file: Path | None) -> Clip:
+        return load_motion(name, file, body, config.fps, config.person.check)
+
+    def answer(clip: Clip) -> Solution:
+        return solve(clip, body, smoothing, solver, config.limits, pieces=config.pieces)
+
+    outcomes, begun = list[Outcome](), clocks()
     with Progress(len(listed), "solving", "motion") as progress:
-        for name, file in listed.items():
-            try:
-                row = None if overwrite else written_row(folder, name)
-                if row is None:
-                    start = time.monotonic()
-                    clip = load_motion(name, file, body, config.fps, config.person.check)
-                    solution = solve(clip, body, smoothing, solver, config.limits, pieces=config.pieces)
-                    seconds, *others = summary(solution)
-                    row = (name, seconds, *others, seconds / (time.monotonic() - start))
-                    if draw:
-                        draw_figures(folder, humanoid, surface, solution)
-                    write(folder, solution, row)
-                rows.append(row)
-            except ValueError as error:
-                problems.append(str(error))
-                print(f"left out: {error}", file=sys.stderr)
+        for outcome in solve_all(listed, load, answer, None if overwrite else folder):
+            if outcome.problem:
+                print(f"left out: {outcome.problem}", file=sys.stderr)
+            elif outcome.solution is not None and outcome.row is not None:
+                if draw:
+                    draw_figures(folder, humanoid, surface, outcome.solution)
+                write(folder, outcome.solution, outcome.row)
+            outcomes.append(outcome._replace(solution=None))
             progress.advance()
-    show(table(rows, problems, config), folder / "tables" / "solved.json")
+    show(table(outcomes, config, begun), folder / "tables" / "solved.json")
     print(f"wrote {folder}")
 
 
@@ -112,15 +115,18 @@ def draw_figures(folder: Path, humanoid: Humanoid, surface: Surface, solution: S
     )
 
 
-def table(rows: list[tuple], problems: list[str], config: SolveConfig) -> Table:
-    """One row per motion."""
+def table(outcomes: list[Outcome], config: SolveConfig, begun: tuple[float, float]) -> Table:
+    """One row per motion; begun: the clocks when solving began."""
+    rows = tuple(outcome.row for outcome in outcomes if outcome.row)
+    problems = [outcome.problem for outcome in outcomes if outcome.problem]
     notes = (
         "implausible: frames with a score below one half; residual: mean root force that nothing explains",
-        "speed: loading and solving, with compilation where it occurs, without figures and files",
+        f"s per s of a row: loading and solving, in one of {THREADS} threads, without compiling",
+        *pace(outcomes, begun),
         *(f"left out: {problem}" for problem in problems),
     )
     title = f"{len(rows)} motions by {config.method}, {len(problems)} left out"
-    return Table(title, COLUMNS, tuple(rows), notes)
+    return Table(title, COLUMNS, rows, notes)
 
 
 if __name__ == "__main__":

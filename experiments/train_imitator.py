@@ -25,7 +25,7 @@ from envs.people import load_cast
 from envs.scoreboard import Scoreboard, overview, summary
 from envs.tutored import TutoredEnv, make_lessons
 from envs.ways import Known, find_ways, make_guide
-from envs.world import Cast, playing_env, training_env
+from envs.world import Cast, playing_env, training_env, training_mesh
 from imdy_jax.imitation.evaluate import evaluate, evaluate_together
 from imdy_jax.imitation.mining import FILE, check_mining
 from imdy_jax.imitation.policy import Trained
@@ -100,7 +100,7 @@ def trained_once(
         begin = attend(school, cast, ways, env, config, spent)
         spent += 60 * config.teach.minutes
     on_the_clock = replace(config.train, minutes=config.train.minutes + spent / 60)
-    learning = reinforcement(env, config.train.ppo, begin)
+    learning = reinforcement(env, config.train.ppo, begin, mesh=training_mesh(env))
     if (spent or begin) and not board.rows:  # a run that is resumed has been assessed here before
         assess(spent / 60, begin or learning.trained(jax.jit(learning.init)(jax.random.PRNGKey(config.seed))), 0)
     trained = train(learning, on_the_clock, folder, config.seed, config.evaluate_at, assess, spent)

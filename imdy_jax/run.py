@@ -16,6 +16,8 @@ import os
 import platform
 import shutil
 import subprocess
+import threading
+import time
 import types
 import typing
 from collections.abc import Iterator
@@ -161,6 +163,29 @@ def enable_compilation_cache() -> Path:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     return folder
+
+
+class _CompilingClock(threading.local):
+    """When this thread has traced, lowered, compiled or fetched programs, as JAX tells it."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[float, float]] = []
+
+    def __call__(self, event: str, seconds: float, **_: Any) -> None:
+        if event.startswith("/jax/core/compile/"):
+            end = time.monotonic()
+            while self.spans and self.spans[-1][0] > end - seconds - 1e-3:  # what this one was made of has been told
+                self.spans.pop()
+            self.spans.append((end - seconds, end))
+
+
+_clock = _CompilingClock()
+jax.monitoring.register_event_duration_secs_listener(_clock)
+
+
+def compiling_seconds() -> float:
+    """Seconds of wall clock that this thread has spent on making or fetching compiled programs so far."""
+    return sum(end - begun for begun, end in _clock.spans)
 
 
 def provenance() -> dict[str, Any]:

@@ -162,6 +162,40 @@ def test_the_solution_meets_the_conditions_of_optimality(strict, small_problem):
 minimiser = jax.jit(lambda problem: solve(problem, 3000, 1e-15))
 
 
+def test_iterations_are_those_of_the_method_frame_by_frame(strict, small_problem):
+    """Few of them, far from the end, against accelerated projected gradients in NumPy, by the cost's definition."""
+    p, curvature = jax.tree.map(np.asarray, small_problem), np.sum(np.asarray(small_problem.columns) ** 2, axis=2)
+    curvature = curvature * p.free[..., None] ** 2
+    curvature[..., :2] = curvature[..., :2].mean(axis=-1, keepdims=True)
+    unit = 1.0 / np.sqrt(curvature + p.effort)  # f = scale x
+    scale, friction = p.free[..., None] * unit, p.friction * unit[..., 2] / unit[..., 0]
+    scaled = p.columns * scale[:, :, None]
+    gram = np.einsum("tpwx,tpvx->twv", scaled, scaled)
+    bound = np.array([np.trace(np.linalg.matrix_power(g, 16)) ** (1 / 16) for g in gram])
+    limit = bound + p.effort * (unit**2).max(axis=(1, 2)) + 4 * p.coupling * scale.max() ** 2
+
+    def slope(x):
+        force, g = scale * x, unit * x
+        excess = np.einsum("tpwx,tpx->tw", p.columns, force) - p.wanted
+        saved = p.saving * p.axis * np.sum(p.axis * g, axis=-1, keepdims=True)
+        bend = -np.diff(np.pad(np.diff(force, axis=0), ((1, 1), (0, 0), (0, 0))), axis=0)
+        by_force = np.einsum("tpwx,tw->tpx", p.columns, excess) + p.coupling * bend
+        return scale * by_force + unit * p.effort * (g - saved)
+
+    x = ahead = np.zeros(unit.shape)
+    momentum = 1.0
+    for _ in range(25):
+        following = ahead - slope(ahead) / limit[:, None, None]
+        following = np.asarray(jax.vmap(jax.vmap(project))(jnp.asarray(following), jnp.asarray(friction)))
+        step = following - x
+        momentum = 1.0 if np.sum(limit[:, None, None] * (ahead - following) * step) > 0 else momentum
+        grown = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+        x, ahead, momentum = following, following + (momentum - 1) / grown * step, grown
+    few, end = np.asarray(solve(small_problem, 25, 0.0)), np.asarray(minimiser(small_problem))
+    assert np.abs(few - end).max() > 1e-4
+    np.testing.assert_allclose(few, scale * x, atol=1e-10)
+
+
 def test_the_solution_is_differentiable_both_ways(strict, small_problem):
     target, draw = jnp.asarray(np.random.default_rng(1).normal(size=(3, 4, 3))), np.random.default_rng(2)
     loss = lambda problem: jnp.sum(target * solve(problem, 3000, 1e-15))  # noqa: E731

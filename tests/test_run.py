@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import optax
 import pytest
 
 from imdy_jax import run
+from imdy_jax.run import compiling_seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,3 +186,20 @@ def test_values_that_are_not_finite_are_named(tmp_path):
     folder.check_finite({"loss": 1.0}, 3)
     with pytest.raises(FloatingPointError, match=r"step 4 .* in loss; start again"):
         folder.check_finite({"loss": float("nan"), "reward": 1.0}, 4)
+
+
+def test_the_compiling_clock_runs_while_this_thread_compiles_and_counts_nothing_twice():
+    inner = jax.jit(lambda x: jnp.linalg.norm(jnp.sin(x)))
+    outer = jax.jit(lambda x: inner(x) + inner(2.0 * x) + jnp.sum(jnp.cos(x)))
+    x = jnp.ones(37)
+    before, begun = compiling_seconds(), time.monotonic()
+    outer(x).block_until_ready()
+    spent = compiling_seconds() - before
+    assert 0.0 < spent <= time.monotonic() - begun
+    outer(x).block_until_ready()
+    assert compiling_seconds() - before == spent
+    elsewhere = []
+    thread = threading.Thread(target=lambda: elsewhere.append(compiling_seconds()))
+    thread.start()
+    thread.join()
+    assert elsewhere == [0.0]

@@ -8,10 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from imdy_jax.analysis.batch import Outcome, pace, solve_all
+from imdy_jax.analysis.solution import solve
 from imdy_jax.biomechanics import opensim
 from imdy_jax.body.anthropometric import anthropometric_body
 from imdy_jax.humanoid import GRAVITY
 from imdy_jax.motion.amass import write_amass
+from imdy_jax.motion.clip import Clip
+from imdy_jax.motion.filters import Butterworth
 from imdy_jax.motion.load import list_motions, load_motion
 from imdy_jax.motion.procedural import procedural_clip
 from imdy_jax.run import Checkpoints, RunFolder, to_json, write_json
@@ -44,7 +48,7 @@ def motions(tmp_path_factory):
 @pytest.fixture(scope="module")
 def solved(script, motions, tmp_path_factory):
     out = tmp_path_factory.mktemp("solved") / "out"
-    script.main(str(motions), out=str(out))
+    script.main(str(motions), out=str(out), draw=True)
     return out
 
 
@@ -66,6 +70,8 @@ def test_the_table_tells_the_motion_and_what_was_left_out(solved):
     assert told["implausible %"] == 0.0 and 0.0 < told["residual force % of weight"] < 5.0
     assert told["s of motion per s"] > 0.0
     assert any("torn.npz" in note for note in table["notes"])
+    (pace,) = [note for note in table["notes"] if note.startswith("all, with compiling: ")]
+    assert pace.startswith("all, with compiling: 1 motions, 2.1 s; ")
 
 
 def test_the_files_agree_with_one_another(solved):
@@ -114,7 +120,7 @@ def unfitted(tmp_path_factory):
 
 def test_a_solver_that_knows_nothing_is_corrected_to_newtons_law(script, motions, unfitted, tmp_path):
     config = script.SolveConfig(method="solver", solver=str(unfitted))
-    script.main(str(motions), config, out=str(tmp_path / "out"))
+    script.main(str(motions), config, out=str(tmp_path / "out"), draw=True)
     assert (tmp_path / "out" / "stride.png").stat().st_size > 50_000
     with np.load(tmp_path / "out" / "stride.npz") as kept:
         data = {name: kept[name] for name in kept.files}
@@ -158,3 +164,43 @@ def test_motions_are_listed_by_the_names_that_they_load_with(motions):
     np.testing.assert_allclose(
         load_motion("bow", None, body).translation, jnp.asarray(procedural_clip("bow", body).translation), atol=1e-5
     )
+
+
+def test_motions_side_by_side_are_what_each_is_alone():
+    """In order, each with its own numbers, what fails told and in nobody's way."""
+    body, walk = anthropometric_body(), procedural_clip("walk", anthropometric_body(), 30.0)
+    starts = {"first": 0, "torn": -1, "second": 20, "third": 40, "fourth": 60}
+
+    def load(name: str, file: Path | None) -> Clip:
+        if starts[name] < 0:
+            raise ValueError("torn")
+        part = slice(starts[name], starts[name] + 64)
+        return walk.replace(rotations=walk.rotations[part], translation=walk.translation[part], name=name)
+
+    answer = lambda clip: solve(clip, body, Butterworth())  # noqa: E731
+    outcomes = list(solve_all(dict.fromkeys(starts), load, answer, threads=3))
+    assert [outcome.row and outcome.row[0] for outcome in outcomes] == ["first", None, "second", "third", "fourth"]
+    assert outcomes[1].problem == "torn"
+    for outcome in outcomes[:1] + outcomes[2:]:
+        alone = answer(load(outcome.row[0], None))
+        np.testing.assert_allclose(outcome.solution.found.torque, alone.found.torque, atol=1e-3)
+        np.testing.assert_array_equal(outcome.solution.score < 0.5, alone.score < 0.5)
+    apart = np.abs(outcomes[0].solution.found.torque - outcomes[2].solution.found.torque)
+    assert apart.max() > 10.0
+    assert sum(outcome.seconds for outcome in outcomes) == pytest.approx(4 * 2.1)
+
+
+def test_the_pace_is_told_in_all_and_after_the_last_compiling():
+    row = ("walk",)
+    outcomes = [
+        Outcome(row, None, "", 4.0, 0.0, (16.0, 7.0)),
+        Outcome(row, None, "", 3.0, 0.0, (17.0, 8.0)),
+        Outcome(row, None, "", 5.0, 9.0, (15.0, 6.5)),
+        Outcome(problem="torn"),
+        Outcome(row),  # written before
+    ]
+    assert pace(outcomes, (5.0, 4.0)) == (
+        "all, with compiling: 3 motions, 12.0 s; 1.0 s per s of wall clock, 3.0 s per s of processor time",
+        "after the last compiling: 2 motions, 7.0 s; 3.5 s per s of wall clock, 4.7 s per s of processor time",
+    )
+    assert pace(outcomes[3:], (0.0, 0.0)) == ()

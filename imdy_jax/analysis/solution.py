@@ -13,7 +13,7 @@ from imdy_jax.dataset.record import make_subject
 from imdy_jax.dynamics.estimate import Estimate
 from imdy_jax.dynamics.pieces import Pieces, estimate_in_pieces
 from imdy_jax.humanoid import GRAVITY, Humanoid, from_body
-from imdy_jax.motion.clip import Clip, generalized_positions
+from imdy_jax.motion.clip import Clip
 from imdy_jax.motion.filters import Filter
 from imdy_jax.skeleton import LEFT_FOOT, NUM_BODIES, RIGHT_FOOT
 from imdy_jax.solver import infer
@@ -66,7 +66,7 @@ def solve(
         found = correct(humanoid, found, predicted.force, clip.fps, correction, pieces)
     track, wrench = follow(humanoid, found.q, found.v), np.asarray(found.wrench, float)
     weight = float(humanoid.total_mass) * GRAVITY
-    measures = measure(humanoid, found, np.asarray(generalized_positions(clip, body)), clip.fps, stature(body.vertices))
+    measures = measure(humanoid, found, _given(clip, body), clip.fps, stature(body.vertices))
     return Solution(
         clip.name, clip.fps, float(humanoid.total_mass), found, predicted,
         (resultant(track, wrench, LEFT_FOOT), resultant(track, wrench, RIGHT_FOOT)),
@@ -94,6 +94,12 @@ def summary(solution: Solution) -> tuple[float, ...]:
         100.0 * float(np.mean(solution.score < IMPLAUSIBLE)),
         100.0 * float(np.linalg.norm(solution.found.residual[:, :3], axis=1).mean()) / weight,
     )
+
+
+def _given(clip: Clip, body: Body) -> np.ndarray:
+    """q (T, 99) of the clip, as clip.generalized_positions, in NumPy: JAX would compile it for each length."""
+    position = np.asarray(clip.translation) + np.asarray(body.joints[0])
+    return np.concatenate([position, np.asarray(clip.rotations).reshape(clip.num_frames, -1)], axis=1)
 
 
 def _at_frames(steps: np.ndarray) -> np.ndarray:

@@ -5,6 +5,9 @@ frames at once. It is our own because jaxopt, which had it, is no longer maintai
 solver that accelerates and restarts; interior-point and active-set solvers neither batch nor stay small under jit.
 The solution is differentiated implicitly, by the fixed-point equation of the projected step, in both modes: neither
 memory nor accuracy depend on the number of iterations.
+
+Inside, arrays have the frames last and products are sums: XLA vectorises over the frames then, and on a CPU small
+matrix products for each frame would take several times as long.
 """
 
 from collections.abc import Callable
@@ -38,13 +41,13 @@ class ConeProblem(NamedTuple):
 class _Scaled(NamedTuple):
     """The problem in x, f = free unit x: each variable by its own curvature, so that all are equally stiff."""
 
-    unit: jax.Array  # (T, P, 3) the same in x and y, so that cones remain cones
-    friction: jax.Array  # (T, P, 1) of the cones in x
-    limit: jax.Array  # (T, 1, 1) bounds on the curvature of each frame
+    unit: jax.Array  # (3, P, T) the same in x and y, so that cones remain cones
+    friction: jax.Array  # (1, P, T) of the cones in x
+    limit: jax.Array  # (1, 1, T) bounds on the curvature of each frame
 
 
 class _Iterate(NamedTuple):
-    x: jax.Array
+    x: jax.Array  # (3, P, T)
     ahead: jax.Array  # where momentum has carried x
     momentum: jax.Array
     change: jax.Array  # largest of the last step
@@ -53,22 +56,29 @@ class _Iterate(NamedTuple):
 
 def solve(problem: ConeProblem, iterations: int | jax.Array, tolerance: float | jax.Array) -> jax.Array:
     """The forces f (T, P, 3), once none changes by more than the tolerance, or after so many iterations."""
+    problem = _frames_last(problem)
     scaled = jax.tree.map(jax.lax.stop_gradient, _scale(problem))  # f does not depend on the scale
-    return _force(problem, scaled, _minimise(problem, scaled, iterations, tolerance))
+    return _force(problem, scaled, _minimise(problem, scaled, iterations, tolerance)).T
+
+
+def _frames_last(problem: ConeProblem) -> ConeProblem:
+    """columns (W, 3, P, T), wanted (W, T), free (1, P, T) and axis (3, P, T) from here on."""
+    columns = jnp.transpose(problem.columns, (2, 3, 1, 0))
+    return problem._replace(columns=columns, wanted=problem.wanted.T, free=problem.free.T[None], axis=problem.axis.T)
 
 
 @jax.custom_jvp
 def _minimise(problem: ConeProblem, scaled: _Scaled, iterations: int | jax.Array, tolerance: float | jax.Array):
-    """x (T, P, 3)"""
+    """x (3, P, T)"""
 
     def iterate(state: _Iterate) -> _Iterate:
-        x = project(state.ahead - _slope(problem, scaled, state.ahead) / scaled.limit, scaled.friction)
+        x = _project(state.ahead - _slope(problem, scaled, state.ahead) / scaled.limit, scaled.friction)
         step = x - state.x
         # Momentum that points uphill starts afresh.
-        uphill = jnp.sum(scaled.limit * (state.ahead - x) * step) > 0.0
+        uphill = jnp.sum(_folded(jnp.add, scaled.limit * (state.ahead - x) * step)) > 0.0
         momentum = jnp.where(uphill, 1.0, state.momentum)
         following = (1.0 + jnp.sqrt(1.0 + 4.0 * momentum**2)) / 2.0
-        change = jnp.max(jnp.abs(_force(problem, scaled, step)))
+        change = jnp.max(_folded(jnp.maximum, jnp.abs(_force(problem, scaled, step))))
         return _Iterate(x, x + (momentum - 1.0) / following * step, following, change, state.taken + 1)
 
     unfinished = lambda state: (state.taken < iterations) & (state.change > tolerance)  # noqa: E731
@@ -116,59 +126,78 @@ def _conjugate_gradients(system: Callable[[jax.Array], jax.Array], wanted: jax.A
 
 def project(x: jax.Array, friction: jax.Array | float) -> jax.Array:
     """The nearest points (..., 3) of the friction cone about z."""
-    flat, up = x[..., :2], x[..., 2:]
-    across = jnp.sqrt(jnp.sum(flat * flat, axis=-1, keepdims=True) + _TINY)
+    return jnp.moveaxis(_project(jnp.moveaxis(x, -1, 0), friction), 0, -1)
+
+
+def _project(x: jax.Array, friction: jax.Array | float) -> jax.Array:
+    """As project, of points (3, ...)."""
+    flat, up = x[:2], x[2:]
+    across = _across(x)
     height = jnp.maximum((up + friction * across) / (1.0 + friction**2), 0.0)
-    on_cone = jnp.concatenate([friction * height * flat / across, height], axis=-1)
+    on_cone = jnp.concatenate([friction * height * flat / across, height])
     return jnp.where(across <= friction * up, x, on_cone)
 
 
 def _projection_root(x: jax.Array, friction: jax.Array):
-    """The square root of the derivative of the projection at x, as a linear map of (..., 3).
+    """The square root of the derivative of the projection at x (3, ...), as a linear map of (3, ...).
 
     On the cone's surface the derivative keeps what lies along the generator, and shrinks what goes round the cone.
     """
-    flat, up = x[..., :2], x[..., 2:]
-    across = jnp.sqrt(jnp.sum(flat * flat, axis=-1, keepdims=True) + _TINY)
+    flat, up = x[:2], x[2:]
+    across = _across(x)
     height = jnp.maximum((up + friction * across) / (1.0 + friction**2), 0.0)
-    generator = jnp.concatenate([friction * flat / across, jnp.ones_like(up)], axis=-1) / jnp.sqrt(1.0 + friction**2)
-    round_it = jnp.concatenate([-flat[..., 1:], flat[..., :1], jnp.zeros_like(up)], axis=-1) / across
+    generator = jnp.concatenate([friction * flat / across, jnp.ones_like(up)]) / jnp.sqrt(1.0 + friction**2)
+    round_it = jnp.concatenate([-flat[1:], flat[:1], jnp.zeros_like(up)]) / across
     shrink = jnp.sqrt(friction * height / across)
     inside, pulls = across <= friction * up, height <= 0.0
 
     def apply(y: jax.Array) -> jax.Array:
-        along = jnp.sum(generator * y, axis=-1, keepdims=True) * generator
-        around = shrink * jnp.sum(round_it * y, axis=-1, keepdims=True) * round_it
+        along = jnp.sum(generator * y, axis=0, keepdims=True) * generator
+        around = shrink * jnp.sum(round_it * y, axis=0, keepdims=True) * round_it
         return jnp.where(inside, y, jnp.where(pulls, 0.0, along + around))
 
     return apply
 
 
+def _across(x: jax.Array) -> jax.Array:
+    """Length (1, ...) of the horizontal part of (3, ...)."""
+    return jnp.sqrt(x[:1] ** 2 + x[1:2] ** 2 + _TINY)
+
+
 def _force(problem: ConeProblem, scaled: _Scaled, x: jax.Array) -> jax.Array:
-    return problem.free[..., None] * scaled.unit * x
+    return problem.free * scaled.unit * x
 
 
 def _slope(problem: ConeProblem, scaled: _Scaled, x: jax.Array) -> jax.Array:
     """Gradient of the cost by x."""
-    force = _force(problem, scaled, x)
-    excess = jnp.einsum("tpwx,tpx->tw", problem.columns, force, precision=_HIGHEST) - problem.wanted
-    steps, end = jnp.diff(force, axis=0), jnp.zeros_like(force[:1])
-    bend = jnp.concatenate([end, steps]) - jnp.concatenate([steps, end])
-    by_force = jnp.einsum("tpwx,tw->tpx", problem.columns, excess, precision=_HIGHEST) + problem.coupling * bend
+    force, columns = _force(problem, scaled, x), problem.columns
+    excess = jnp.sum(columns * force[None], axis=(1, 2)) - problem.wanted
+    steps, end = jnp.diff(force, axis=-1), jnp.zeros_like(force[..., :1])
+    bend = jnp.concatenate([end, steps], axis=-1) - jnp.concatenate([steps, end], axis=-1)
+    by_force = sum(column * left[None, None] for column, left in zip(columns, excess, strict=True))
     g = scaled.unit * x
-    saved = problem.saving * problem.axis * jnp.sum(problem.axis * g, axis=-1, keepdims=True)
-    return scaled.unit * (problem.free[..., None] * by_force + problem.effort * (g - saved))
+    saved = problem.saving * problem.axis * jnp.sum(problem.axis * g, axis=0, keepdims=True)
+    return scaled.unit * (problem.free * (by_force + problem.coupling * bend) + problem.effort * (g - saved))
+
+
+def _folded(reduce: Callable[[jax.Array, jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """All of (3, P, T) but the frames: (T,)."""
+    x = x.reshape(-1, x.shape[-1])
+    while len(x) > 1:
+        half = len(x) // 2
+        x = jnp.concatenate([reduce(x[:half], x[half : 2 * half]), x[2 * half :]])
+    return x[0]
 
 
 def _scale(problem: ConeProblem) -> _Scaled:
-    square = jnp.sum(problem.columns**2, axis=-2) * problem.free[..., None] ** 2
-    flat = jnp.mean(square[..., :2], axis=-1, keepdims=True)
-    unit = 1.0 / jnp.sqrt(jnp.concatenate([flat, flat, square[..., 2:]], axis=-1) + problem.effort)
-    factor = problem.free[..., None] * unit
-    columns = problem.columns * factor[..., None, :]
-    largest = _largest_eigenvalue(jnp.einsum("tpwx,tpvx->twv", columns, columns, precision=_HIGHEST))
-    effort = problem.effort * jnp.max(unit**2, axis=(1, 2)) + 4.0 * problem.coupling * jnp.max(factor) ** 2
-    return _Scaled(unit, problem.friction * unit[..., 2:] / unit[..., :1], (largest + effort)[:, None, None])
+    square = jnp.sum(problem.columns**2, axis=0) * problem.free**2
+    flat = jnp.mean(square[:2], axis=0, keepdims=True)
+    unit = 1.0 / jnp.sqrt(jnp.concatenate([flat, flat, square[2:]]) + problem.effort)
+    factor = problem.free * unit
+    columns = problem.columns * factor[None]
+    largest = _largest_eigenvalue(jnp.einsum("wxpt,vxpt->twv", columns, columns, precision=_HIGHEST))
+    effort = problem.effort * jnp.max(unit**2, axis=(0, 1)) + 4.0 * problem.coupling * jnp.max(factor) ** 2
+    return _Scaled(unit, problem.friction * unit[2:] / unit[:1], (largest + effort)[None, None])
 
 
 def _largest_eigenvalue(gram: jax.Array) -> jax.Array:

@@ -5,17 +5,19 @@ a minibatch has moved it too far, up where it has hardly moved it; what counts a
 is tried out is correlated in time (Hollenstein et al. 2024); the likelihood of each action is still its own.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from imdy_jax.imitation.amp import StyleConfig, StyleState, init_style, learn_style, style_reward
 from imdy_jax.imitation.environment import Environment
 from imdy_jax.imitation.gae import advantages
 from imdy_jax.imitation.policy import Normalizer, Offered, Policy, Trained, init_normalizer, update_normalizer
+from imdy_jax.imitation.sharding import share_rows
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,22 @@ class PPOConfig:
     averaging: float = 0.05  # weight of an iteration's actor in the running average that is deployed
     hearing: int = 20  # iterations in which the critic gets to know a policy that did not begin here
     style: StyleConfig = field(default_factory=StyleConfig)
+    # Environments that minibatch and learning rates are meant for (see at_scale); 0: they are taken as they are.
+    meant_for: int = 0
+
+
+def at_scale(config: PPOConfig, num_envs: int) -> PPOConfig:
+    """The settings for another number of environments than they are meant for.
+
+    The minibatch grows in proportion, so that an iteration has as many updates as before, and the learning rates and
+    their limits with its square root, as suits Adam (Malladi et al. 2022).
+    """
+    if not config.meant_for:
+        return config
+    ratio = num_envs / config.meant_for
+    names = ("learning_rate", "critic_learning_rate", "min_learning_rate", "max_learning_rate")
+    rates = {name: getattr(config, name) * ratio**0.5 for name in names}
+    return replace(config, minibatch=max(round(config.minibatch * ratio), 1), meant_for=0, **rates)
 
 
 class LearnerState(NamedTuple):
@@ -103,9 +121,12 @@ def init_learner(
 
 
 def iterate(
-    policy: Policy, env: Environment, config: PPOConfig, learner: LearnerState
+    policy: Policy, env: Environment, config: PPOConfig, learner: LearnerState, mesh: Mesh | None = None
 ) -> tuple[LearnerState, dict[str, jax.Array]]:
-    """Collect horizon steps with a frozen normaliser, learn from them, then let the normaliser see them. jit this."""
+    """Collect horizon steps with a frozen normaliser, learn from them, then let the normaliser see them. jit this.
+
+    mesh: the devices that share each minibatch.
+    """
     policy = policy._replace(spread=_now(config.spread, config.least_spread, config.calming, learner))
     key, for_noise, for_order = jax.random.split(learner.key, 3)
     noise = jax.random.split(for_noise, config.horizon)
@@ -129,7 +150,7 @@ def iterate(
     )
     batch = Batch(seen, steps["action"], steps["mean"], advantage, value_target)
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
-    params, optimizer, rate, learned = _learn(policy, config, learner, flat, for_order)
+    params, optimizer, rate, learned = _learn(policy, config, learner, flat, for_order, mesh)
     normalizer = update_normalizer(learner.normalizer, steps["observation"])
     metrics = _metrics(steps) | learned | judged | {"learning_rate": rate, "spread": policy.spread}
     average = optax.incremental_update(params["actor"], learner.average, config.averaging)
@@ -183,7 +204,9 @@ def _judge(
     return style, reward, judged | {"style_reward": jnp.mean(earned)}
 
 
-def _learn(policy: Policy, config: PPOConfig, learner: LearnerState, batch: Batch, key: jax.Array) -> tuple:
+def _learn(
+    policy: Policy, config: PPOConfig, learner: LearnerState, batch: Batch, key: jax.Array, mesh: Mesh | None
+) -> tuple:
     """Epochs of shuffled minibatches; returns parameters, optimiser, learning rate and what was measured."""
     size = batch.advantage.shape[0]
     count = max(size // config.minibatch, 1)
@@ -196,7 +219,7 @@ def _learn(policy: Policy, config: PPOConfig, learner: LearnerState, batch: Batc
 
     def update(carry: tuple, rows: jax.Array) -> tuple:
         params, optimizer, rate = carry
-        minibatch = jax.tree.map(lambda x: x[rows], batch)
+        minibatch = share_rows(mesh, jax.tree.map(lambda x: x[rows], batch))
         grad, measured = jax.grad(_loss, argnums=2, has_aux=True)(policy, config, params, minibatch)
         change, optimizer = adam.update(grad, optimizer, params)
         rates = {"actor": jnp.where(learner.waiting > 0, 0.0, rate), "critic": config.critic_learning_rate}

@@ -7,11 +7,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import Mesh
 
 from imdy_jax.imitation.distil import DistilConfig, Tutored, distil, graduated, init_pupil
 from imdy_jax.imitation.environment import Environment
 from imdy_jax.imitation.policy import Normalizer, Trained, init_normalizer, make_policy
-from imdy_jax.imitation.ppo import PPOConfig, deployed, init_learner, iterate
+from imdy_jax.imitation.ppo import PPOConfig, at_scale, deployed, init_learner, iterate
+from imdy_jax.imitation.sharding import everywhere, placements
 from imdy_jax.report import Progress
 from imdy_jax.run import Checkpoints, MetricLog, RunFolder
 
@@ -35,20 +37,29 @@ class Method(NamedTuple):
     trained: Callable[[Any], Trained]
     samples: int  # of an iteration
     given: Any = ()  # arrays that do not change
+    mesh: Mesh | None = None  # the devices that share the environments, where there are several
+    num_envs: int = 0
 
 
 def reinforcement(
-    env: Environment, config: PPOConfig, begin: Trained | None = None, columns: Sequence[Trained] = ()
-) -> Method:
-    """PPO, from nothing or from a policy that knows something already; with columns, of what weighs their actions."""
+    env: Environment, config: PPOConfig, begin: Trained | None = None, columns: Sequence[Trained] = (),
+    mesh: Mesh | None = None,
+) -> Method:  # fmt: skip
+    """PPO, from nothing or from a policy that knows something already; with columns, of what weighs their actions.
+
+    mesh: the devices that share the environments, where there are several.
+    """
+    config = at_scale(config, env.num_envs)
     policy = make_policy(config.hidden, config.critic_hidden, env.action_size, config.spread, columns)
     return Method(
         "training the composer" if columns else "training the imitator",
         partial(init_learner, policy, env, config, begin),
-        lambda learner, frozen: iterate(policy.with_columns(frozen), env, config, learner),
-        lambda learner: Trained(policy, deployed(learner), learner.normalizer),
+        lambda learner, frozen: iterate(policy.with_columns(frozen), env, config, learner, mesh),
+        lambda learner: Trained(policy, *_gathered(mesh, (deployed(learner), learner.normalizer))),
         env.num_envs * config.horizon,
         tuple(column.arrays for column in columns),
+        mesh,
+        env.num_envs,
     )
 
 
@@ -83,7 +94,7 @@ def train(
     clock when it begins.
     Raises FloatingPointError if the networks stop being finite.
     """
-    learner = jax.jit(method.init)(jax.random.PRNGKey(seed))
+    learner, advance = prepared(method, jax.random.PRNGKey(seed))
     checkpoints, policies = Checkpoints(run.path / "checkpoints"), Checkpoints(run.path / "policy")
     step, seconds, before = 0, spent, spent
     latest = checkpoints.latest_step()
@@ -92,7 +103,7 @@ def train(
         step, seconds = latest, clock["seconds"]
         before = clock.get("before", seconds)
     log = MetricLog(run.path / "metrics.jsonl", resume_step=step if step else None)
-    compiled = jax.jit(method.iterate, donate_argnums=0).lower(learner, method.given).compile()
+    compiled = advance.lower(learner, method.given).compile()
 
     def save() -> None:
         checkpoints.save(step, learner, {"seconds": seconds, "before": before})
@@ -128,6 +139,20 @@ def train(
     save()
     log.close()
     return method.trained(learner)
+
+
+def prepared(method: Method, key: jax.Array) -> tuple[Any, Any]:
+    """The learner to begin with, and the jitted iteration, each array where it belongs."""
+    if method.mesh is None:
+        return jax.jit(method.init)(key), jax.jit(method.iterate, donate_argnums=0)
+    places = placements(method.mesh, method.num_envs, jax.eval_shape(method.init, key))
+    learner = jax.jit(method.init, out_shardings=places)(key)
+    return learner, jax.jit(method.iterate, donate_argnums=0, out_shardings=(places, everywhere(method.mesh)))
+
+
+def _gathered(mesh: Mesh | None, tree: Any) -> Any:
+    """What lies on several devices, for whoever computes on one."""
+    return tree if mesh is None else jax.device_get(tree)
 
 
 def _shown(row: dict[str, float]) -> dict[str, float]:

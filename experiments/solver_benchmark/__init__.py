@@ -1,0 +1,1 @@
+"""ImDyS beside the same network in PyTorch: what `benchmark.py solver` runs."""
