@@ -18,7 +18,7 @@ from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.train import TrainConfig, load
 from imdy_jax.run import Checkpoints, RunFolder, to_json, write_json
 
-COMPOSER = "composer"  # folder of what weighs the columns
+COLUMN, COMPOSER = "column-", "composer"  # folders of the columns, before their number, and of what weighs them
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def load_policy(folder: RunFolder, config: ImitatorConfig, columns: Sequence[Tra
 
 def column_name(number: int) -> str:
     """Folder of a column in the folder of its run."""
-    return f"column-{number}"
+    return f"{COLUMN}{number}"
 
 
 def trained_parts(path: Path) -> list[str]:

@@ -20,7 +20,7 @@ import jax
 
 from envs.columns import Course, train_columns, train_composer
 from envs.imitation import ImitationEnv
-from envs.imitator import COMPOSER, ImitatorConfig, begin_with, column_name
+from envs.imitator import COLUMN, COMPOSER, ImitatorConfig, begin_with, column_name
 from envs.people import load_cast
 from envs.scoreboard import Scoreboard, overview, summary
 from envs.tutored import TutoredEnv, make_lessons
@@ -55,7 +55,7 @@ def main(
     cast, rejected = load_cast(config.people)  # before there is a folder: what is wrong with them leaves none behind
     folder = RunFolder.create(run, config, config.seed, resume=resume, overwrite=overwrite)
     if overwrite:
-        for name in ("ways", "school", COMPOSER, *(own.name for own in folder.path.glob("column-*"))):
+        for name in ("ways", "school", COMPOSER, *(own.name for own in folder.path.glob(f"{COLUMN}*"))):
             shutil.rmtree(folder.path / name, ignore_errors=True)
         (folder.path / FILE).unlink(missing_ok=True)
     ways, spent = seek(cast, config, folder)
