@@ -57,6 +57,7 @@ def main(
     rate = np.median(_REPEATS * samples / seconds, axis=0)
     share = np.median(seconds[:, :1] / seconds, axis=0)
     use = train.lower(learner).compile().memory_analysis()
+    assert use is not None  # every backend of JAX's own tells it
     memory = (use.argument_size_in_bytes + use.output_size_in_bytes + use.temp_size_in_bytes) / env.num_envs
     show(
         Table(
@@ -118,5 +119,5 @@ def step_physics(env: ImitationEnv, horizon: int, learner: LearnerState) -> Any:
 
 
 if __name__ == "__main__":
-    parts = {"dynamics": dynamics, "solver": solver}
+    parts: dict[str, Callable[..., None]] = {"dynamics": dynamics, "solver": solver}
     command(parts[sys.argv.pop(1)] if sys.argv[1:2] and sys.argv[1] in parts else main)

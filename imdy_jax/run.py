@@ -171,12 +171,12 @@ class _CompilingClock(threading.local):
     def __init__(self) -> None:
         self.spans: list[tuple[float, float]] = []
 
-    def __call__(self, event: str, seconds: float, **_: Any) -> None:
+    def __call__(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event.startswith("/jax/core/compile/"):
-            end = time.monotonic()
-            while self.spans and self.spans[-1][0] > end - seconds - 1e-3:  # what this one was made of has been told
+            begun, end = time.monotonic() - duration_secs, time.monotonic()
+            while self.spans and self.spans[-1][0] > begun - 1e-3:  # what this one was made of has been told
                 self.spans.pop()
-            self.spans.append((end - seconds, end))
+            self.spans.append((begun, end))
 
 
 _clock = _CompilingClock()

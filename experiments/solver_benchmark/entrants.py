@@ -67,7 +67,8 @@ def pytorch(task: Task, compiled: bool, threads: int) -> Entrant:
     known = start(config, statistics(config.model, config.weights, task.batches)).variables
     peer.copy_weights(known, network)
     optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    loss, estimate = (torch.compile(f) if compiled else f for f in (peer.batch_loss, peer.estimate))
+    made: Callable[[Any], Any] = torch.compile if compiled else lambda f: f
+    loss, estimate = made(peer.batch_loss), made(peer.estimate)
     tensors = lambda n: tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in task.batches[n])  # noqa: E731
     batches = in_background(tensors, itertools.count(), ahead=2)
     solver = Solver(known, config.model, (data.fps, data.fps))

@@ -27,6 +27,9 @@ _HEADS = {
 class TorchImDyS(nn.Module):
     """Tokens (B, N, F) that are there (B, N) → magnitudes, N·m/kg and N/kg, and directions, in the order of _HEADS."""
 
+    mean: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.register_buffer("mean", torch.zeros(config.token_size))
