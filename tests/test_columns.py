@@ -168,7 +168,7 @@ def test_a_composer_learns_which_column_is_of_use_and_changes_neither(tmp_path):
     columns = [useful._replace(params=crooked), useful]
     before = jax.tree.map(np.array, [c.arrays for c in columns])
     ppo = replace(PPO, learning_rate=1e-2, max_learning_rate=1e-2, divergence=9.0, least_divergence=9.0, averaging=1.0)
-    config = TrainConfig(minutes=60.0, iterations=40, ppo=ppo)
+    config = TrainConfig(minutes=60.0, iterations=60, ppo=ppo)
     folder = RunFolder.create(tmp_path / "composer", config, seed=0)
     method = reinforcement(env, ppo, columns=columns)
     untrained = method.trained(jax.jit(method.init)(jax.random.PRNGKey(0)))
