@@ -3,12 +3,13 @@
     python experiments/solve.py walk.npz                                # analytic dynamics: nothing is learnt
     python experiments/solve.py folder                                  # every motion file in it
     python experiments/solve.py folder --config.method solver --config.solver runs/default/solver
-    python experiments/solve.py folder --draw                           # two figures of each motion, too
+    python experiments/solve.py folder --draw True                      # and draw each of them
 
 Of each motion the output folder then holds name.npz (docs/solve.md lists its arrays), and for OpenSim the ground
-reactions of both feet as name_grf.mot and the joint torques as name_torque.sto. A motion that is written already is not
+reactions of both feet as name_grf.mot and the joint torques as name_torque.sto; of a single motion also two figures,
+which take most of its time. A motion that is written already is not
 computed again; a file that cannot be used is told in one line, and the others go on. Each core solves a motion of its
-own; what takes the time is told below the table, and figures take most of it.
+own; what takes the time is told below the table.
 """
 
 import logging
@@ -55,7 +56,7 @@ class SolveConfig:
 
 def main(
     motions: tyro.conf.Positional[str], config: SolveConfig = SolveConfig(), out: str = "runs/solved",
-    draw: bool = False, overwrite: bool = False,
+    draw: bool | None = None, overwrite: bool = False,
 ) -> None:  # fmt: skip
     """Solve motions.
 
@@ -63,7 +64,7 @@ def main(
       motions: a motion file, a folder of them, or "procedural" for the built-in ones.
       config: how.
       out: folder to write.
-      draw: also the figures.
+      draw: also the figures; by default of a single motion only.
       overwrite: compute again what is written already.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -87,7 +88,7 @@ def main(
             if outcome.problem:
                 print(f"left out: {outcome.problem}", file=sys.stderr)
             elif outcome.solution is not None and outcome.row is not None:
-                if draw:
+                if draw or (draw is None and len(listed) == 1):
                     draw_figures(folder, humanoid, surface, outcome.solution)
                 write(folder, outcome.solution, outcome.row)
             outcomes.append(outcome._replace(solution=None))
