@@ -19,6 +19,7 @@ import train_imitator
 
 from envs.imitator import ImitatorConfig
 from envs.people import PeopleConfig
+from imdy_jax.dataset.gates import Gates
 from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.train import TrainConfig
 from imdy_jax.motion.load import PROCEDURAL
@@ -45,7 +46,9 @@ def main(motions: str = "procedural", minutes: float = 5.0, run: str | None = No
     config = ImitatorConfig(people=PeopleConfig(motions=motions), train=TrainConfig(minutes=minutes, ppo=ppo))
     train_imitator.main(config, str(imitator), resume=True)
     clocks.append(time.monotonic())
-    generate.main(generate.GenerateConfig(), (str(imitator),), str(dataset))
+    # What minutes of training lose on the way obeys physics up to there, and there would be too little without it.
+    gates = Gates(whole=False)
+    generate.main(generate.GenerateConfig(), (str(imitator),), str(dataset), gates)
     clocks.append(time.monotonic())
     fit = fit_solver.SolverConfig(fit=replace(FitConfig(), steps=SOLVER_STEPS))
     fit_solver.main(fit, str(dataset), str(solver), resume=True)

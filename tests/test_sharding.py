@@ -34,7 +34,7 @@ env = ImitationEnv(MjxPhysics(humanoid.stack([person] * 4)), table, TaskConfig(a
 ppo = PPOConfig(hidden=(16,), critic_hidden=(16,), horizon=2, minibatch=4, learning_rate=1e-3)
 told = {}
 for name, mesh in (("one", None), ("two", training_mesh(env))):
-    method = reinforcement(env, ppo, None, mesh)
+    method = reinforcement(env, ppo, mesh=mesh)
     config = TrainConfig(minutes=60.0, iterations=3, checkpoint_every=2, ppo=ppo)
     run = RunFolder.create(sys.argv[1] + "/" + name, config, seed=0)
     trained = train(method, config, run, seed=0)
