@@ -11,6 +11,7 @@ from imdy_jax.report import Table, read_table, show
 from imdy_jax.run import RunFolder
 
 COLUMNS = ("success %", "MPJPE mm", "root-rel. mm", "vel. mm/frame", "acc. mm/frame²", "diverged")
+_NAMED = 40  # of the clips that are lost, at most
 NOTE = "errors are means over the successful clips; every clip from its first frame, mean action"
 
 
@@ -33,7 +34,8 @@ class Scoreboard:
         self.rows.append((round(minutes, 1), samples, *summary(scores)))
         show(self.table, self.path)
         lost = [clip for clip, s in zip(self._clips, scores, strict=True) if not s.success]
-        print(f"not followed to the end: {', '.join(lost) or 'none'}", flush=True)
+        more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+        print(f"not followed to the end: {', '.join(lost[:_NAMED]) or 'none'}{more}", flush=True)
 
 
 def overview(path: Path, title: str, parts: Sequence[str], together: tuple) -> Table:
