@@ -69,7 +69,7 @@ def pytorch(task: Task, compiled: bool, threads: int) -> Entrant:
     optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     made: Callable[[Any], Any] = torch.compile if compiled else lambda f: f
     loss, estimate = made(peer.batch_loss), made(peer.estimate)
-    tensors = lambda n: tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in task.batches[n])  # noqa: E731
+    tensors = lambda n: tuple(torch.from_numpy(np.ascontiguousarray(x)) for x in task.batches[n] if x is not None)  # noqa: E731
     batches = in_background(tensors, itertools.count(), ahead=2)
     solver = Solver(known, config.model, (data.fps, data.fps))
 
