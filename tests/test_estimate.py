@@ -132,7 +132,8 @@ def gradient():
         by_ground = jnp.sum(found.residual) + jnp.sum(found.pressure_centre)
         return jnp.sum(WEIGHTS * found.torque) + by_ground + 0.1 * jnp.sum(found.power)
 
-    return jax.jit(jax.value_and_grad(scalar, argnums=(0, 1, 2, 3, 4)))
+    quick = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # to compile, which is all
+    return jax.jit(jax.value_and_grad(scalar, argnums=(0, 1, 2, 3, 4)), compiler_options=quick)
 
 
 def test_gradients_by_poses_translation_shape_and_mass(strict, swaying, gradient):
