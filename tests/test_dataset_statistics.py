@@ -98,6 +98,8 @@ def test_tables_and_figure(dataset, names, tmp_path):
     assert {row[0] for row in torque_table(found).rows} == set(GROUPS[1:])
     gait = gait_table(dataset, names[:1])
     assert [row[1] for row in gait.rows] == ["hip extension", "hip flexion", "knee extension", "ankle plantar flexion"]
+    twice = gait_table(dataset, [names[0], names[0]])  # all strides of a gait are one row
+    assert twice.rows == tuple((*row[:2], 2 * row[2], row[3]) for row in gait.rows)
     distributions(tmp_path / "picture.png", found.counted)
     assert (tmp_path / "picture.png").stat().st_size > 10_000
 

@@ -134,17 +134,18 @@ def torque_table(found: Statistics) -> Table:
 
 
 def gait_table(dataset: Dataset, names: Sequence[str]) -> Table:
-    """Peaks of sagittal torques in each gait, the median of the strides' peaks."""
-    rows = []
+    """Peaks of sagittal torques in each gait, the median of the strides' peaks over all who walk it."""
+    found: dict[tuple[str, str], list[float]] = {}
     for name in names:
         attributes = known_attributes(dataset, name)
         mass = float(np.sum(read_subject(dataset, attributes["subject"]).humanoid.mass))
         arrays = read_fields(dataset, name, ("angular_momentum", "contact_force"))
         torque = np.asarray(arrays["angular_momentum"], float) * attributes["control_rate"]
         for moment, peaks in stride_peaks(torque, np.asarray(arrays["contact_force"], float), mass).items():
-            rows.append((attributes["clip"]["name"], moment, len(peaks), float(np.median(peaks)) if peaks else None))
+            found.setdefault((attributes["clip"]["name"], moment), []).extend(peaks)
+    rows = tuple((*what, len(peaks), float(np.median(peaks)) if peaks else None) for what, peaks in found.items())
     columns = ("gait", "moment", "strides", "peak N·m/kg")
-    return Table("Peak sagittal torques of gait", columns, tuple(rows), ("Mean torque over a control step.",))
+    return Table("Peak sagittal torques of gait", columns, rows, ("Mean torque over a control step.",))
 
 
 def stride_peaks(torque: np.ndarray, force: np.ndarray, mass: float) -> dict[str, list[float]]:
