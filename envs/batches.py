@@ -32,6 +32,11 @@ class GenerateConfig:
     ways: SearchConfig = field(default_factory=SearchConfig)  # for --search
     single: bool = False  # simulate in float32 (MJX on a GPU always does)
 
+    def __post_init__(self) -> None:
+        for name in ("passes", "remaining", "substeps", "seats", "minutes"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"config.{name} is {getattr(self, name)}, expected more than 0")
+
 
 @dataclass(frozen=True)
 class Batch:

@@ -10,7 +10,9 @@ from toy_humanoid import toy_humanoid
 from envs.c_physics import CPhysics
 from imdy_jax import rotation
 from imdy_jax.body.person import Body
+from imdy_jax.dataset.certify import certify_dataset
 from imdy_jax.dataset.record import Provenance, Record, Subject, make_subject, record_rollout
+from imdy_jax.dataset.store import create_dataset, write_record
 from imdy_jax.dynamics.kinematics import forward_kinematics
 from imdy_jax.humanoid import Humanoid, stack
 from imdy_jax.imitation.rollout import Rollout
@@ -87,3 +89,14 @@ def records(frames: int = 70, double: bool = True) -> tuple[list[Subject], list[
         rollouts = simulate(people, frames, threads=1)
     made = [record_rollout(r, s, toy_clip(), provenance()) for r, s in zip(rollouts, subjects, strict=True)]
     return subjects, made
+
+
+def half_certified(path):
+    """Path and records of a store with two simulated sequences, of which the first alone is certified."""
+    with jax.enable_x64(True):
+        made = records(frames=30)[1]
+        dataset = create_dataset(path)
+        for record in made:
+            write_record(dataset, record)
+        assert all(c.passed for c in certify_dataset(dataset, [made[0].id]))
+    return dataset.path, made

@@ -6,6 +6,7 @@ import jax
 import pytest
 import recorded_falls
 
+from envs.batches import GenerateConfig
 from imdy_jax.dataset.certify import CERTIFICATE_VERSION, Certificate, certified_ids, certify_dataset, read_certificate
 from imdy_jax.dataset.gates import Gates, judge, read_gates, set_gates, trainable_ids, verdicts
 from imdy_jax.dataset.manifest import gate_table, manifest
@@ -99,3 +100,10 @@ def test_gates_of_another_version_are_named(dataset):
     with pytest.raises(ValueError, match=r"zarr.json: unknown fields \['smooth'\]") as error:
         trainable_ids(dataset[0])
     assert not isinstance(error.value, DatasetError)
+
+
+def test_bounds_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match=r"gates\.clipped is -1, expected 0 or more"):
+        Gates(clipped=-1)
+    with pytest.raises(ValueError, match=r"config\.passes is 0, expected more than 0"):
+        GenerateConfig(passes=0)

@@ -163,6 +163,7 @@ def test_many_may_write_while_the_folder_of_what_is_being_written_comes_and_goes
     remover.start()
     for n in range(500):
         make_partial(folder / str(n))
+        assert [part.name for part in folder.iterdir()] == [str(n)]
         (folder / str(n)).rmdir()
     busy.set()
     remover.join()

@@ -9,8 +9,6 @@ import pytest
 import recorded_falls
 
 from imdy_jax import rotation
-from imdy_jax.dataset.certify import certify_dataset
-from imdy_jax.dataset.store import create_dataset, write_record
 from imdy_jax.run import RunFolder
 from imdy_jax.solver.balance import SIZE, Balance, as_rows, from_rows, recorded_balance
 from imdy_jax.solver.data import WindowBatches
@@ -120,13 +118,7 @@ def test_no_heading_and_no_place_matters(record):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    with jax.enable_x64(True):
-        made = recorded_falls.records(frames=30)[1]
-        dataset = create_dataset(tmp_path_factory.mktemp("dataset") / "dataset.zarr")
-        for record in made:
-            write_record(dataset, record)
-        assert all(c.passed for c in certify_dataset(dataset, [made[0].id]))
-    return dataset.path
+    return recorded_falls.half_certified(tmp_path_factory.mktemp("dataset") / "dataset.zarr")[0]
 
 
 def test_it_is_packed_on_demand_and_a_slow_step_is_the_mean_of_its_parts(record, dataset, tmp_path):

@@ -5,13 +5,11 @@ import itertools
 import shutil
 from functools import partial
 
-import jax
 import numpy as np
 import pytest
 import recorded_falls
 from scipy.spatial.transform import Rotation
 
-from imdy_jax.dataset.certify import certify_dataset
 from imdy_jax.dataset.record import thirty_hertz_view
 from imdy_jax.dataset.store import create_dataset, open_dataset, sequence_attributes, write_record
 from imdy_jax.dataset.zarr_io import read_attributes, write_attributes
@@ -210,13 +208,7 @@ def poses_by_matrices(record, q):
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     """Two simulated sequences in a store, of which the first alone is certified."""
-    with jax.enable_x64(True):
-        made = recorded_falls.records(frames=30)[1]
-        dataset = create_dataset(tmp_path_factory.mktemp("dataset") / "dataset.zarr")
-        for record in made:
-            write_record(dataset, record)
-        assert all(c.passed for c in certify_dataset(dataset, [made[0].id]))
-    return dataset.path, made
+    return recorded_falls.half_certified(tmp_path_factory.mktemp("dataset") / "dataset.zarr")
 
 
 def test_a_dataset_is_packed_as_it_was_recorded_and_only_what_is_certified(dataset, tmp_path):

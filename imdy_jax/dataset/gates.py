@@ -22,6 +22,11 @@ class Gates:
     clipped: float = 0.05  # share of the substeps in which some joint's torque is beyond its effort limit
     jitter: float = 0.3  # N·m/kg, rms over the joints, of the torques above 14 Hz
 
+    def __post_init__(self) -> None:
+        for name in ("shortest", "clipped", "jitter"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"gates.{name} is {getattr(self, name)}, expected 0 or more")
+
 
 Faults = dict[str, str]  # gate, or "certificate" → what is wrong, in one line; empty: passed
 
