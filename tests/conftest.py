@@ -4,7 +4,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")  # before JAX is imported: the tests ask for nothing but a CPU
+# Before JAX is imported: the tests ask for nothing but a CPU, and most programs of theirs run once, so that compiling
+# them well costs more than it saves.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true")
 
 import jax
 import pytest
