@@ -1,13 +1,14 @@
 """The trainer: it improves, and an interruption changes nothing."""
 
 import dataclasses
+from functools import cache
 
 import jax
 import numpy as np
 import pytest
 from small_world import small_env
 
-from imdy_jax.imitation.evaluate import PushConfig, evaluate, evaluate_pushes, score
+from imdy_jax.imitation.evaluate import PushConfig, evaluate_pushes, make_judge, score
 from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.train import TrainConfig, load, reinforcement, train
 from imdy_jax.run import RunFolder, read_metrics
@@ -20,10 +21,16 @@ def env():
     return small_env(32)
 
 
+@cache
+def method(env, ppo=PPO):
+    """One for all runs: each method is compiled for itself."""
+    return reinforcement(env, ppo)
+
+
 def _run(path, env, iterations, resume=False, ppo=PPO):
     config = TrainConfig(minutes=60.0, iterations=iterations, checkpoint_every=2, ppo=ppo)
     run = RunFolder.create(path, dataclasses.replace(config, iterations=0), seed=0, resume=resume)
-    return run, train(reinforcement(env, ppo), config, run, seed=0)
+    return run, train(method(env, ppo), config, run, seed=0)
 
 
 def test_a_run_that_was_killed_goes_on_with_the_same_numbers(tmp_path, env):
@@ -56,7 +63,8 @@ def test_learning_changes_the_policy_and_the_evaluation_is_deterministic(tmp_pat
     assert max(float(np.abs(x).max()) for x in jax.tree.leaves(trained.params["actor"])) > 0
     judge = small_env(2, stray_limit=float("inf"))
     lengths = np.asarray(judge.table.length)
-    first, second = (evaluate(trained, judge, lengths) for _ in range(2))
+    evaluate_it = make_judge(judge, np.arange(2), lengths)
+    first, second = evaluate_it(trained), evaluate_it(trained)
     assert first == second
     assert all(s.success and 0.1 < s.mpjpe < 100 for s in first)
 
@@ -88,5 +96,4 @@ def test_a_light_push_is_recovered_from_and_a_heavy_one_is_not(env):
 
 
 def _untrained(env):
-    policy = reinforcement(env, PPO)
-    return policy.trained(jax.jit(policy.init)(jax.random.PRNGKey(0)))
+    return method(env).trained(jax.jit(method(env).init)(jax.random.PRNGKey(0)))

@@ -136,9 +136,9 @@ def test_a_pupil_follows_what_the_controller_alone_does_not_and_ppo_goes_on_from
     judge = playing_env(cast, WorldConfig(), cast.subjects)
     config = TrainConfig(minutes=60.0, iterations=25, ppo=PPO)
     school = RunFolder.create(tmp_path / "school", config, seed=0)
-    method = tuition(world, lessons, TEACH.distil, PPO)
-    untaught = method.trained(jax.jit(method.init)(jax.random.PRNGKey(0)))
-    taught = train(method, config, school, seed=0)
+    lesson = tuition(world, lessons, TEACH.distil, PPO)
+    untaught = lesson.trained(jax.jit(lesson.init)(jax.random.PRNGKey(0)))
+    taught = train(lesson, config, school, seed=0)
     losses = [row["loss"] for row in read_metrics(school.path / "metrics.jsonl")]
     assert losses[-1] < 0.3 * losses[0]
     before, after = (evaluate(policy, judge, cast.lengths)[0] for policy in (untaught, taught))
@@ -148,10 +148,11 @@ def test_a_pupil_follows_what_the_controller_alone_does_not_and_ppo_goes_on_from
     env = training_env(cast, WorldConfig(), 64)
     run = RunFolder.create(tmp_path / "run", config, seed=0)
     hearing = dataclasses.replace(config, iterations=PPO.hearing)
-    heard = train(reinforcement(env, PPO, taught), hearing, run, seed=0, spent=30.0)
+    method = reinforcement(env, PPO, taught)
+    heard = train(method, hearing, run, seed=0, spent=30.0)
     assert read_metrics(run.path / "metrics.jsonl")[0]["seconds"] > 30.0
     for a, b in zip(jax.tree.leaves(heard.params["actor"]), jax.tree.leaves(taught.params["actor"]), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)  # the critic listens first
-    moved_on = train(reinforcement(env, PPO, taught), dataclasses.replace(config, iterations=4), run, seed=0)
+    moved_on = train(method, dataclasses.replace(config, iterations=4), run, seed=0)
     step = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), moved_on.params["actor"], heard.params["actor"])
     assert max(jax.tree.leaves(step)) > 1e-5
