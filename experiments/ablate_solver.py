@@ -3,6 +3,7 @@
     python experiments/ablate_solver.py                     # Table 5: representations, without L_FD, without L_cls
     python experiments/ablate_solver.py --table 6           # Table 6: windows of w = 2, 1 and 3 frames
     python experiments/ablate_solver.py --table beyond      # what is beyond the paper, one by one and together
+    python experiments/ablate_solver.py --table beyond --only imdys contact     # some of its variants, by folder
 
 Each variant has a folder of its own in the run folder. Called again, the script goes on where it was: a variant that
 is finished is not fitted again, and Table 6 takes w = 2 from Table 5. All are judged on the same steps of the same
@@ -29,6 +30,7 @@ from imdy_jax.solver.tables import BEYOND, COLUMNS, TABLE_5, TABLE_6, Row, inter
 # By table: each variant's name, its folder, and what of the model and of the weights it changes.
 Variant = tuple[str, str, dict[str, Any], dict[str, Any]]
 NEWTON_EULER = {"whole_body": 0.001, "each_joint": 0.01}
+SUPERVISED = {"forward": 0.0, "plausible": 0.0}  # neither L_FD nor L_cls
 LONGER = {"attention": "both", "window": 6}
 VARIANTS: dict[str, tuple[Variant, ...]] = {
     "5": (
@@ -48,6 +50,9 @@ VARIANTS: dict[str, tuple[Variant, ...]] = {
         ("+ Newton–Euler", "newton_euler", {}, NEWTON_EULER),
         ("+ contact logits", "contact", {"contact": True}, {}),
         ("+ time", "time", LONGER, {}),
+        ("supervised", "supervised", {}, SUPERVISED),
+        ("supervised + Newton–Euler + contact", "forces", {"contact": True}, SUPERVISED | NEWTON_EULER),
+        ("supervised + all three", "three", {"contact": True, **LONGER}, SUPERVISED | NEWTON_EULER),
         ("× 10", "x10", SIZES["x10"], {}),
         ("all", "all", {"contact": True, **LONGER, **SIZES["x10"]}, NEWTON_EULER),
     ),
@@ -58,8 +63,8 @@ WIDEST = {"5": 3, "6": 3, "beyond": 6}  # frames of context: the steps that have
 
 def main(
     table: Literal["5", "6", "beyond"] = "5", config: SolverConfig = SolverConfig(fit=FitConfig(weights=LossWeights())),
-    dataset: str = "runs/default/dataset", run: str = "runs/default/ablation", overwrite: bool = False,
-    json: str | None = None,
+    dataset: str = "runs/default/dataset", run: str = "runs/default/ablation", only: tuple[str, ...] = (),
+    overwrite: bool = False, json: str | None = None,
 ) -> None:  # fmt: skip
     """Fit the variants of one table and judge them.
 
@@ -68,12 +73,18 @@ def main(
       config: of the whole solver, of which each variant changes something.
       dataset: run folder of generate.py; what passes its gates is used.
       run: folder for the variants' run folders.
+      only: folders of the variants that are wanted; by default all.
       overwrite: throw away the variants that are in the folder.
       json: where to write the table, in place of the run folder.
     """
     enable_compilation_cache()
     rows, clips, beyond = list[Row](), 0, table == "beyond"
+    places = [place for _, place, _, _ in VARIANTS[table]]
+    if unknown := sorted(set(only) - set(places)):
+        raise ValueError(f"only: found {', '.join(unknown)}, expected some of {', '.join(places)}")
     for name, place, model, weights in VARIANTS[table]:
+        if only and place not in only:
+            continue
         fit = replace(config.fit, model=replace(config.fit.model, **model))
         variant = replace(config, fit=replace(fit, weights=replace(fit.weights, **weights)))
         folder = RunFolder.create(Path(run) / place, variant, fit.seed, resume=not overwrite, overwrite=overwrite)
