@@ -47,6 +47,11 @@ def scene(humanoid, frames, **changes):
     return Scene(humanoid, solid_surface(humanoid), still, still, wrench)._replace(**changes)
 
 
+def rising(num_frames):
+    """Standing higher and higher, 5 cm a frame."""
+    return standing(num_frames) + 0.05 * np.arange(num_frames)[:, None] * np.eye(99)[2]
+
+
 def length_of(path):
     """Pictures and ms of a film."""
     with Image.open(path) as pictures:
@@ -61,7 +66,7 @@ def length_of(path):
 @pytest.mark.parametrize("suffix", ["gif", "webp"])
 def test_scenes_follow_each_other_at_the_speed_of_life(tmp_path, humanoid, suffix):
     path = tmp_path / "new" / f"film.{suffix}"
-    film(path, [scene(humanoid, 5), scene(humanoid, 2)], film_fps=15.0, size=(120, 80))
+    film(path, [scene(humanoid, n, simulated=rising(n)) for n in (5, 2)], film_fps=15.0, size=(120, 80))
     pictures, ms = length_of(path)
     assert pictures == 3 + 1
     assert ms == pytest.approx(4 / 15 * 1000, abs=10)

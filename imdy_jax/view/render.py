@@ -93,7 +93,8 @@ def facing(q: np.ndarray) -> np.ndarray:
     """Horizontal unit vector: the way the person travels, or faces where it stays in place."""
     travel = (q[-1, :3] - q[0, :3]) * (1.0, 1.0, 0.0)
     if np.linalg.norm(travel) < 0.7:
-        travel = np.asarray(rotation.rotate(rotation.heading(q[0, 3:7]), np.array((0.0, -1.0, 0.0), q.dtype)))
+        turn = rotation.heading(np.asarray(q[0, 3:7], np.float32))
+        travel = np.asarray(rotation.rotate(turn, np.array((0.0, -1.0, 0.0), np.float32)), float)
     return travel / np.linalg.norm(travel)
 
 
