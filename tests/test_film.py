@@ -133,7 +133,7 @@ def joints_at(humanoid, q):
     world, position = [turns[0]], [q[:3]]
     for k, parent in enumerate(PARENTS[1:], start=1):
         world.append(world[parent] * turns[k])
-        position.append(position[parent] + world[parent].apply(np.asarray(humanoid.offset)[k]))
+        position.append(position[parent] + world[parent].apply(np.array(humanoid.offset[k])))
     return np.stack(position)
 
 
