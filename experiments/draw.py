@@ -7,22 +7,21 @@ The torques and forces are those of a held-out clip (a gait, if there is one), r
 
 from pathlib import Path
 
-import jax
 import numpy as np
+from film import recorded_people, scene
 
-from envs.imitator import ImitatorConfig, learnt
-from envs.people import load_cast
-from imdy_jax.body.person import Body
+from envs.imitator import learnt
+from envs.playback import followed
 from imdy_jax.dataset.certify import certified_ids
 from imdy_jax.dataset.record import Record
 from imdy_jax.dataset.store import open_dataset, read_record
-from imdy_jax.motion.clip import Clip, generalized_positions, is_gait
+from imdy_jax.motion.clip import is_gait
 from imdy_jax.report import command
-from imdy_jax.run import RunFolder, read_metrics
+from imdy_jax.run import read_metrics
 from imdy_jax.solver.evaluate import Dynamics, load_predictions
 from imdy_jax.view import plots
-from imdy_jax.view.render import film, film_strip
-from imdy_jax.view.surface import skin_surface
+from imdy_jax.view.film import film
+from imdy_jax.view.render import film_strip
 
 
 def main(
@@ -36,7 +35,6 @@ def main(
       figures: folder to write.
       clip: the clip to show is one whose name holds this, where there is one; by default a gait.
     """
-    jax.config.update("jax_enable_x64", True)
     data, out = open_dataset(Path(dataset) / "dataset.zarr"), Path(figures)
     estimates = load_predictions(Path(solver) / "estimates.npz")
     record = read_record(data, choose(list(estimates), clip))
@@ -45,10 +43,10 @@ def main(
     shown = {"reward": "reward", "body_error": "joint error (m)", "failed_share": "episodes that fail"}
     plots.learning_curve(out / "learning.png", curves, shown, "seconds", "training time (s)")
 
-    cast, _ = load_cast(RunFolder.open(imitator).config(ImitatorConfig).people)
     record = read_record(data, choose(certified_ids(data), clip))
-    row = next(i for i, c in enumerate(cast.clips) if c.digest == record.source.digest)
-    draw_film(out, record, cast.bodies[cast.subjects[row]], cast.clips[row])
+    beside = scene(record, *followed([record], recorded_people(dataset, imitator)))
+    film(out / "imitation.gif", [beside])
+    film_strip(out / "imitation.png", beside)
 
 
 def choose(names: list[str], wanted: str) -> str:
@@ -62,16 +60,6 @@ def draw_gait(path: Path, record: Record, estimate: Dynamics) -> None:
     recorded = (np.asarray(record.angular_momentum) * rate, np.asarray(record.contact_force))
     estimated = (np.asarray(estimate.angular_momentum) * rate, np.asarray(estimate.contact_force))
     plots.gait(path, rate, mass, recorded, estimated, title=record.source.name)
-
-
-def draw_film(folder: Path, record: Record, body: Body, clip: Clip) -> None:
-    """Film and film strip of a record beside its clip, with the contact forces."""
-    frames = len(record.target)
-    reference = np.asarray(generalized_positions(clip, body))[1 : frames + 1]
-    acted = np.asarray(record.q)[1 : frames + 1]
-    scene = (record.subject.humanoid, skin_surface(body), acted, reference, np.asarray(record.contact_force))
-    film(folder / "imitation.gif", *scene)
-    film_strip(folder / "imitation.png", *scene)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from imdy_jax.dynamics.newton_euler import inverse_dynamics
 from imdy_jax.humanoid import GRAVITY
 from imdy_jax.report import Table
 from imdy_jax.skeleton import joint_index
-from imdy_jax.view import plots, render
+from imdy_jax.view import plots
 from imdy_jax.view.raster import Camera, rasterize
 from imdy_jax.view.stage import Mesh, draw
 from imdy_jax.view.surface import arrow, capsule, skin_surface, solid_surface
@@ -133,40 +133,6 @@ def test_picture_shows_the_mesh_where_it_is_and_its_shadow():
     empty = draw([ball._replace(vertices=ball.vertices + (0, 0, 50.0))], CAMERA).astype(int)
     darker = (empty - picture).sum(axis=-1) > 60
     assert (darker & ~red).sum() > 20
-
-
-def test_film_lasts_as_long_as_the_motion(tmp_path, humanoid):
-    surface = solid_surface(humanoid)
-    q = standing(31)
-    force = np.zeros((31, 24, 3))
-    force[:, joint_index("left_ankle")] = (0.0, 0.0, 700.0)
-    render.film(tmp_path / "film.gif", humanoid, surface, q, q, force, fps=30.0, film_fps=15.0, size=(120, 80))
-    with Image.open(tmp_path / "film.gif") as film:
-        durations = []
-        for frame in range(film.n_frames):
-            film.seek(frame)
-            durations.append(film.info["duration"])
-    assert sum(durations) == pytest.approx(16 / 15 * 1000, abs=10)
-
-    render.film_strip(tmp_path / "strip.png", humanoid, surface, q, q, force, panels=3, size=(100, 120))
-    strip = np.asarray(Image.open(tmp_path / "strip.png")).astype(int)
-    assert strip.shape == (120, 300, 3)
-    blue = strip[..., 2] - strip[..., 0] > 25
-    orange = strip[..., 0] - strip[..., 2] > 60
-    green = strip[..., 1] - np.maximum(strip[..., 0], strip[..., 2]) > 20
-    for panel in range(3):
-        part = slice(100 * panel, 100 * panel + 100)
-        assert blue[:, part].sum() > 100, "the reference"
-        assert orange[:, part].sum() > 100, "the simulated one"
-        assert green[:, part].sum() > 5, "the force"
-
-
-def test_film_errors(tmp_path, humanoid):
-    surface = solid_surface(humanoid)
-    with pytest.raises(ValueError, match=r"cannot write a film as '\.avi'; use one of \.gif, \.webp"):
-        render.film(tmp_path / "film.avi", humanoid, surface, standing(2), standing(2))
-    with pytest.raises(ValueError, match=r"simulated is \(2, 99\) and reference \(3, 99\)"):
-        render.film_strip(tmp_path / "strip.png", humanoid, surface, standing(2), standing(3))
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

@@ -43,8 +43,13 @@ def resultant(track: Track, wrench: np.ndarray, segments: Sequence[int]) -> Resu
 
     The three are worth exactly what the wrenches are.
     """
+    return resultant_at(track.position, wrench, segments)
+
+
+def resultant_at(joints: np.ndarray, wrench: np.ndarray, segments: Sequence[int]) -> Resultant:
+    """As resultant, of segments whose joints are at (T, 24, 3), m."""
     chosen = np.array(segments)
-    given, position = np.asarray(wrench, float)[:, chosen], track.position[:, chosen]
+    given, position = np.asarray(wrench, float)[:, chosen], joints[:, chosen]
     middle = position.mean(axis=1)
     force = given[..., :3].sum(axis=1)
     about_middle = (given[..., 3:] + np.cross(position - middle[:, None], given[..., :3])).sum(axis=1)

@@ -9,10 +9,10 @@ from imdy_jax.analysis.plausibility import IMPLAUSIBLE
 from imdy_jax.humanoid import Humanoid
 from imdy_jax.view.plots import RECORDED, saved_figure
 from imdy_jax.view.raster import Camera
-from imdy_jax.view.render import facing, world_motion
+from imdy_jax.view.render import facing
 from imdy_jax.view.solution_figure import shade
 from imdy_jax.view.stage import Mesh, draw
-from imdy_jax.view.surface import Surface
+from imdy_jax.view.surface import Surface, world_motion
 
 PLANTED, SOUND, WRONG = "#f6d9d6", np.array((0.80, 0.82, 0.84)), np.array((0.83, 0.24, 0.19))
 _PANELS, _PICTURE = 7, (230, 300)
@@ -55,7 +55,7 @@ def _frames(wrong: np.ndarray) -> np.ndarray:
 
 
 def _pictures(humanoid: Humanoid, surface: Surface, each: Assessed, frames: np.ndarray) -> list[np.ndarray]:
-    motion, ahead = world_motion(humanoid, each.q[frames].astype(np.float32)), facing(each.q)
+    motion, ahead = world_motion(humanoid, each.q[frames]), facing(each.q)
     left = np.cross((0.0, 0.0, 1.0), ahead)
     pictures = []
     for i, t in enumerate(frames):

@@ -1,20 +1,19 @@
-"""Films and film strips of a humanoid beside its reference, with the forces of the floor, drawn in software."""
+"""Pictures of a humanoid beside its reference, with the forces of the floor, drawn in software; film strips of them."""
 
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter1d
 
 from imdy_jax import rotation
-from imdy_jax.dynamics.kinematics import forward_kinematics
-from imdy_jax.humanoid import GRAVITY, SOLID_BODY, Humanoid
-from imdy_jax.skeleton import LEFT_FOOT, NUM_BODIES, RIGHT_FOOT
+from imdy_jax.humanoid import Humanoid
+from imdy_jax.run import replacing
+from imdy_jax.view.arrows import ARROW, Arrow, body_weight, pressure_arrows
 from imdy_jax.view.raster import Camera
 from imdy_jax.view.stage import Mesh, draw
-from imdy_jax.view.surface import Surface, arrow
+from imdy_jax.view.surface import Motion, Surface, arrow, world_motion
 
 SIMULATED = (0.91, 0.52, 0.32)
 REFERENCE = (0.52, 0.63, 0.76)
@@ -22,16 +21,19 @@ FORCE = (0.05, 0.55, 0.38)
 INK = (62, 66, 74)
 LANE = 1.1  # m between the simulated one and its reference
 AZIMUTH = np.deg2rad(50.0)  # of the camera from where the person faces
-ARROW = 0.6  # m per body weight
-LEAST_FORCE = 0.05  # body weights; smaller forces are not drawn
-FILM_SUFFIXES = (".gif", ".webp")
+EDGE = 14  # pixels between words and the picture's edge
 
 
-class Motion(NamedTuple):
-    """World poses of one figure, NumPy."""
+class Scene(NamedTuple):
+    """A person's simulated motion, and the one that it was to follow; T frames at fps."""
 
-    rotations: np.ndarray  # (T, 24, 3, 3)
-    positions: np.ndarray  # (T, 24, 3) m
+    humanoid: Humanoid  # one subject
+    surface: Surface  # what is drawn of it
+    simulated: np.ndarray  # q (T, 99)
+    reference: np.ndarray  # q (T, 99)
+    wrench: np.ndarray | None = None  # (T, 24, 6) N, N·m about the joints, on the simulated one; world axes
+    fps: float = 30.0
+    title: str = ""
 
 
 class Play(NamedTuple):
@@ -39,141 +41,109 @@ class Play(NamedTuple):
 
     surface: Surface
     simulated: Motion
-    reference: Motion
-    arrows: list[list[tuple[np.ndarray, np.ndarray]]]  # per frame: start and span, m
+    reference: Motion  # beside the simulated one
+    arrows: list[list[Arrow]] | None  # per frame
+    error: np.ndarray  # (T,) mm, MPJPE up to the frame
     centre: np.ndarray  # (T, 3) m, followed by the camera
     view: np.ndarray  # (3,) from the centre to the camera, m
+    weight: float  # N
     fps: float
+    title: str
 
 
-def film(
-    path: str | Path,
-    humanoid: Humanoid,
-    surface: Surface,
-    simulated: jax.Array,
-    reference: jax.Array,
-    force: jax.Array | None = None,
-    fps: float = 30.0,
-    film_fps: float = 15.0,
-    size: tuple[int, int] = (720, 405),
-) -> None:
-    """Write a film, at the speed of life, of the simulated humanoid beside its reference.
-
-    Args:
-      path: file to write, .gif or .webp.
-      humanoid: one subject.
-      surface: what is drawn of it, from view.surface.
-      simulated, reference: q (T, 99) at fps.
-      force: (T, 24, 3) N, contact force on each segment of the simulated one, world axes.
-      fps, film_fps: frames per second of the motions and of the film.
-      size: width and height in pixels.
-
-    Raises:
-      ValueError: the suffix is not a film's, or the motions differ in length.
-    """
-    path = Path(path)
-    if path.suffix not in FILM_SUFFIXES:
-        raise ValueError(f"{path}: cannot write a film as {path.suffix!r}; use one of {', '.join(FILM_SUFFIXES)}")
-    play = _prepare(humanoid, surface, simulated, reference, force, fps)
-    times = np.arange(0, len(play.centre), fps / film_fps).astype(int)
-    frames = [_add_legend(_picture(play, t, size), force is not None) for t in times]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".gif":  # one palette for all frames, or flat colours flicker
-        palette = frames[len(frames) // 2].quantize(256, dither=Image.Dither.NONE)
-        frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    shown = np.round(100 * np.arange(len(frames) + 1) / film_fps) * 10  # ms; GIF counts in hundredths of a second
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=np.diff(shown).astype(int).tolist(), loop=0)
-
-
-def film_strip(
-    path: str | Path,
-    humanoid: Humanoid,
-    surface: Surface,
-    simulated: jax.Array,
-    reference: jax.Array,
-    force: jax.Array | None = None,
-    fps: float = 30.0,
-    panels: int = 6,
-    size: tuple[int, int] = (290, 390),
-) -> None:
-    """Write one picture with `panels` moments, evenly spaced in time; other arguments as for film."""
-    play = _prepare(humanoid, surface, simulated, reference, force, fps)
+def film_strip(path: str | Path, scene: Scene, panels: int = 6, size: tuple[int, int] = (290, 390)) -> None:
+    """Write one picture with `panels` moments, evenly spaced in time, each of `size` pixels; raises as prepare."""
+    play = prepare(scene)
     strip = Image.new("RGB", (panels * size[0], size[1]))
     for i, t in enumerate(np.linspace(0, len(play.centre) - 1, panels).astype(int)):
-        strip.paste(_picture(play, t, size), (i * size[0], 0))
-    _add_legend(strip, force is not None)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    strip.save(path)
+        strip.paste(picture(play, t, size, scale=i == 0), (i * size[0], 0))
+    add_legend(strip, EDGE, play.arrows is not None)
+    with replacing(path) as partial:
+        strip.save(partial)
 
 
-def _prepare(humanoid, surface, simulated, reference, force, fps) -> Play:
+def prepare(scene: Scene) -> Play:
+    """What the pictures of a scene have in common; raises ValueError where its motions differ in length."""
+    simulated, reference = np.asarray(scene.simulated, float), np.asarray(scene.reference, float)
     if simulated.shape != reference.shape:
         raise ValueError(f"simulated is {simulated.shape} and reference {reference.shape}; expected (T, 99) for both")
-    acting, wanted = (world_motion(humanoid, q) for q in (simulated, reference))
-    ahead = facing(np.asarray(reference))
+    acting, wanted = (world_motion(scene.humanoid, q) for q in (simulated, reference))
+    apart = np.linalg.norm(acting.positions - wanted.positions, axis=-1).mean(axis=1)
+    ahead = facing(reference)
     left = np.cross((0.0, 0.0, 1.0), ahead)
     wanted = wanted._replace(positions=wanted.positions + LANE * left)
-    arrows = force_arrows(humanoid, acting, force) if force is not None else [[]] * len(simulated)
     middle = 0.5 * (acting.positions[:, 0] + wanted.positions[:, 0])
-    centre = gaussian_filter1d(middle, sigma=0.3 * fps, axis=0, mode="nearest")
+    centre = gaussian_filter1d(middle, sigma=0.3 * scene.fps, axis=0, mode="nearest")
     centre[:, 2] = 0.93
-    view = 5.2 * (np.cos(AZIMUTH) * ahead - np.sin(AZIMUTH) * left) + np.array((0.0, 0.0, 0.85))
-    return Play(surface, acting, wanted, arrows, centre, view, fps)
-
-
-def world_motion(humanoid: Humanoid, q: jax.Array) -> Motion:
-    """World poses of q (T, 99); each T compiles a program of its own."""
-    pose = jax.jit(jax.vmap(forward_kinematics, in_axes=(None, 0)))(humanoid, q)
-    return Motion(np.asarray(rotation.to_matrix(pose.rotation), float), np.asarray(pose.position, float))
+    return Play(
+        surface=scene.surface,
+        simulated=acting,
+        reference=wanted,
+        arrows=None if scene.wrench is None else pressure_arrows(scene.humanoid, acting, scene.wrench),
+        error=1000.0 * np.cumsum(apart) / np.arange(1, len(apart) + 1),
+        centre=centre,
+        view=5.2 * (np.cos(AZIMUTH) * ahead - np.sin(AZIMUTH) * left) + np.array((0.0, 0.0, 0.85)),
+        weight=body_weight(scene.humanoid),
+        fps=scene.fps,
+        title=scene.title,
+    )
 
 
 def facing(q: np.ndarray) -> np.ndarray:
     """Horizontal unit vector: the way the person travels, or faces where it stays in place."""
     travel = (q[-1, :3] - q[0, :3]) * (1.0, 1.0, 0.0)
     if np.linalg.norm(travel) < 0.7:
-        travel = np.asarray(rotation.rotate(rotation.heading(q[0, 3:7]), np.array((0.0, -1.0, 0.0), q.dtype)))
+        turn = rotation.heading(np.asarray(q[0, 3:7], np.float32))
+        travel = np.asarray(rotation.rotate(turn, np.array((0.0, -1.0, 0.0), np.float32)), float)
     return travel / np.linalg.norm(travel)
 
 
-def force_arrows(humanoid: Humanoid, motion: Motion, force: jax.Array) -> list[list[tuple[np.ndarray, np.ndarray]]]:
-    """One arrow per foot (ankle and toes together) and per other segment, from below its capsules."""
-    force = np.asarray(force, float)
-    ends = np.asarray(humanoid.solid_ends, float).mean(axis=1)
-    middle = np.stack([ends[np.array(SOLID_BODY) == k].mean(axis=0) for k in range(NUM_BODIES)])
-    points = np.einsum("tkij,kj->tki", motion.rotations, middle) + motion.positions
-    points[..., 2] = np.minimum(points[..., 2], 0.01)
-    others = [(k,) for k in range(NUM_BODIES) if k not in (*LEFT_FOOT, *RIGHT_FOOT)]
-    weight = float(humanoid.total_mass) * GRAVITY
-    frames = []
-    for now, where in zip(force, points, strict=True):
-        arrows = []
-        for group in (LEFT_FOOT, RIGHT_FOOT, *others):
-            parts = now[list(group)]
-            size = np.linalg.norm(parts, axis=1)
-            if np.linalg.norm(parts.sum(axis=0)) > LEAST_FORCE * weight:
-                arrows.append((size @ where[list(group)] / size.sum(), parts.sum(axis=0) * ARROW / weight))
-        frames.append(arrows)
-    return frames
-
-
-def _picture(play: Play, t: int, size: tuple[int, int]) -> Image.Image:
+def picture(play: Play, t: int, size: tuple[int, int], scale: bool = True, error: bool = False) -> Image.Image:
+    """Frame t with its time; scale: how long an arrow of one body weight is; error: the MPJPE so far."""
     meshes = []
     for motion, colour in ((play.simulated, SIMULATED), (play.reference, REFERENCE)):
         vertices, normals = play.surface.pose(motion.rotations[t], motion.positions[t])
         meshes.append(Mesh(vertices, normals, play.surface.faces, colour))
-    arrows = [Mesh(*arrow(start, span), FORCE) for start, span in play.arrows[t]]
+    arrows = [Mesh(*arrow(start, span), FORCE) for start, span in (play.arrows[t] if play.arrows else ())]
     camera = Camera(play.centre[t] + play.view, play.centre[t], np.deg2rad(27.0), size)
     image = Image.fromarray(draw(meshes, camera, arrows))
-    corner = (size[0] - 12, size[1] - 10)
-    ImageDraw.Draw(image).text(corner, f"{t / play.fps:.2f} s", INK, ImageFont.load_default(15), anchor="rs")
+    told = [f"{t / play.fps:.2f} s", *([f"MPJPE so far {play.error[t]:.0f} mm"] if error else [])]
+    corner = (size[0] - EDGE, size[1] - EDGE)
+    ImageDraw.Draw(image).text(corner, "   ".join(told), INK, ImageFont.load_default(15), anchor="rs")
+    if scale and play.arrows is not None:
+        _add_scale(image, camera, play.simulated.positions[t, 0], play.weight)
     return image
 
 
-def _add_legend(image: Image.Image, with_force: bool) -> Image.Image:
-    pen, font, x = ImageDraw.Draw(image), ImageFont.load_default(15), 14
-    names = [("simulated", SIMULATED), ("reference", REFERENCE), ("force on the body", FORCE)]
+def add_title(image: Image.Image, title: str) -> None:
+    """The title at the top left, its end cut off where it is too long."""
+    pen, font = ImageDraw.Draw(image), ImageFont.load_default(17)
+    while pen.textlength(title, font) > image.width - 2 * EDGE:
+        title = title[:-2].rstrip(" …") + "…"
+    pen.text((EDGE, 22), title, INK, font, anchor="lm")
+
+
+def add_legend(image: Image.Image, top: int, with_force: bool) -> None:
+    """Whose colour is which, from the left, at `top` pixels."""
+    pen, font, x = ImageDraw.Draw(image), ImageFont.load_default(15), EDGE
+    names = [("simulated", SIMULATED), ("reference", REFERENCE), ("force of the floor", FORCE)]
     for name, colour in names[: 3 if with_force else 2]:
-        pen.ellipse((x, 13, x + 10, 23), fill=tuple(int(255 * c) for c in colour))
-        pen.text((x + 17, 18), name, INK, font, anchor="lm")
+        pen.ellipse((x, top, x + 10, top + 10), fill=_ink(colour))
+        pen.text((x + 17, top + 5), name, INK, font, anchor="lm")
         x += 17 + int(pen.textlength(name, font)) + 18
-    return image
+
+
+def _add_scale(image: Image.Image, camera: Camera, pelvis: np.ndarray, weight: float) -> None:
+    """How long an upright arrow of one body weight is where the person is, at the bottom left."""
+    foot = pelvis * (1.0, 1.0, 0.0)
+    low, high = camera.project(np.stack([foot, foot + (0.0, 0.0, ARROW)]))[:, 1]
+    bottom, pen, colour = image.height - EDGE, ImageDraw.Draw(image), _ink(FORCE)
+    top = bottom - (low - high)
+    pen.line((EDGE + 4, bottom, EDGE + 4, top), colour, 3)
+    for end in (bottom, top):
+        pen.line((EDGE, end, EDGE + 8, end), colour, 2)
+    pen.text((EDGE + 16, bottom), f"1 body weight, {weight:.0f} N", INK, ImageFont.load_default(13), anchor="ls")
+
+
+def _ink(colour: tuple[float, float, float]) -> tuple[int, ...]:
+    return tuple(int(255 * c) for c in colour)

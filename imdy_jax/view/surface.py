@@ -1,15 +1,26 @@
-"""Surfaces to draw: a person's skin, the humanoid's contact capsules, and arrows."""
+"""Surfaces to draw, and where they are: a person's skin, the humanoid's contact capsules, and arrows."""
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
+from imdy_jax import rotation
 from imdy_jax.body.person import Body
+from imdy_jax.dataset.blocks import map_frames
+from imdy_jax.dynamics.kinematics import forward_kinematics
 from imdy_jax.humanoid import SOLID_BODY, Humanoid
 from imdy_jax.skeleton import NUM_BODIES
 from imdy_jax.tree import build_tree
 
 Solid = tuple[np.ndarray, np.ndarray, np.ndarray]  # vertices (V, 3), outward normals (V, 3), faces (F, 3)
+
+
+class Motion(NamedTuple):
+    """World poses of one figure, NumPy."""
+
+    rotations: np.ndarray  # (T, 24, 3, 3)
+    positions: np.ndarray  # (T, 24, 3) m
 
 
 class Surface(NamedTuple):
@@ -28,6 +39,17 @@ class Surface(NamedTuple):
         turn = blend[:, :9].reshape(-1, 3, 3)
         normals = np.einsum("vij,vj->vi", turn, self.normals)
         return np.einsum("vij,vj->vi", turn, self.vertices) + blend[:, 9:], _unit(normals)
+
+
+def world_motion(humanoid: Humanoid, q: np.ndarray) -> Motion:
+    """World poses of q (T, 99)."""
+    return Motion(*map_frames(_world_pose, humanoid, np.asarray(q)))
+
+
+@jax.jit
+def _world_pose(humanoid: Humanoid, q: jax.Array) -> tuple[jax.Array, jax.Array]:
+    pose = jax.vmap(forward_kinematics, in_axes=(None, 0))(humanoid, q)
+    return rotation.to_matrix(pose.rotation), pose.position
 
 
 def skin_surface(body: Body) -> Surface:

@@ -12,11 +12,12 @@ from matplotlib.patches import Patch
 from imdy_jax.analysis.work import Work, work
 from imdy_jax.humanoid import Humanoid
 from imdy_jax.skeleton import JOINT_NAMES, PARENTS
+from imdy_jax.view.arrows import force_arrows
 from imdy_jax.view.plots import RECORDED, saved_figure
 from imdy_jax.view.raster import Camera
-from imdy_jax.view.render import facing, force_arrows, world_motion
+from imdy_jax.view.render import facing
 from imdy_jax.view.stage import Mesh, draw
-from imdy_jax.view.surface import Surface, arrow
+from imdy_jax.view.surface import Surface, arrow, world_motion
 
 GIVES, TAKES, IDLE = "#159a4c", "#c8342b", "#d5d7da"
 _ARROW = (0.25, 0.28, 0.34)
