@@ -7,10 +7,11 @@
     python experiments/fit_solver.py --config.fit.model.spread          # with error bars, held to what they promise
     python experiments/fit_solver.py --config.hold-out both             # clips and people that it has not seen
     python experiments/fit_solver.py --dataset imdy/raw_train           # the published ImDy release's files
+    python experiments/fit_solver.py --from-pretrained pretrained/imdys-name   # go on from a published solver
     python experiments/fit_solver.py --resume                           # go on after an interruption
 
-The run folder then holds the solver (solver.json, checkpoints), its estimates on the held-out clips (estimates.npz)
-and the tables. On ImDy the paper reports mPJE of 0.021 N·m·s/kg for torques and 0.289 N/kg for contact forces
+The run folder then holds the solver (solver.json, checkpoints), what it was fitted to (data.json), its estimates on the
+held-out clips (estimates.npz) and the tables; publish_solver.py makes a small folder of it. On ImDy the paper reports mPJE of 0.021 N·m·s/kg for torques and 0.289 N/kg for contact forces
 (Table 2). The supervised losses alone are on by default; with --config.fit.weights.forward 0.01 and
 --config.fit.weights.plausible 1, all of the paper's are (ablate_solver.py).
 """
@@ -32,7 +33,8 @@ from imdy_jax.solver.evaluate import (
     save_predictions,
     solver_predictions,
 )
-from imdy_jax.solver.fit import CALIBRATION, FitConfig, fit
+from imdy_jax.solver.fit import CALIBRATION, FitConfig, fit, load_solver
+from imdy_jax.solver.fitted import FittedTo
 from imdy_jax.solver.infer import Solver
 from imdy_jax.solver.intervals import Calibration
 from imdy_jax.solver.model import PUBLISHED_PARAMETERS, num_parameters
@@ -71,7 +73,7 @@ class Fitted(NamedTuple):
 
 def main(
     config: SolverConfig = SolverConfig(), dataset: str = "runs/default/dataset", run: str = "runs/default/solver",
-    resume: bool = False, overwrite: bool = False, json: str | None = None,
+    resume: bool = False, overwrite: bool = False, from_pretrained: str | None = None, json: str | None = None,
 ) -> None:  # fmt: skip
     """Fit and judge a solver.
 
@@ -81,11 +83,14 @@ def main(
       run: run folder to write.
       resume: go on with the run that is in the folder.
       overwrite: throw away the run that is in the folder.
+      from_pretrained: folder of a published solver, or run folder, to begin with.
       json: where to write the table, in place of the run folder.
     """
     enable_compilation_cache()
     folder = RunFolder.create(run, config, config.fit.seed, resume=resume, overwrite=overwrite)
-    fitted = fit_to(config, dataset, folder, folder.path / "windows")
+    known = RunFolder.open(from_pretrained) if from_pretrained else None
+    fitted = fit_to(config, dataset, folder, folder.path / "windows", known and load_solver(known))
+    FittedTo.of(fitted.batches, fitted.train, known and FittedTo.read(known.path)).write(folder.path)
     data, sequences, window = fitted.data, fitted.held_out, config.fit.model.window
     estimates = solver_predictions(fitted.solver, sequences, data.fps)
     save_predictions(folder.path / "estimates.npz", estimates)
@@ -113,7 +118,9 @@ def main(
     show(with_size(table, fitted), json or tables / "solver.json")
 
 
-def fit_to(config: SolverConfig, dataset: str, folder: RunFolder, windows: Path) -> Fitted:
+def fit_to(
+    config: SolverConfig, dataset: str, folder: RunFolder, windows: Path, begin: Solver | None = None,
+) -> Fitted:  # fmt: skip
     """Fit a solver in a run folder, going on where it was; the dataset is packed into the folder `windows`."""
     fit_config = replace(config.fit, model=sized(config.fit.model, config.size))
     model, seed, balance = fit_config.model, fit_config.seed, fit_config.weights.newton_euler
@@ -126,7 +133,7 @@ def fit_to(config: SolverConfig, dataset: str, folder: RunFolder, windows: Path)
     held_out = WindowBatches(data, test, model.window, 256, seed)
     counts = (len(batches.times), len(train), len(held_out.times), len(test))
     print("{:,} windows of {} sequences to fit, {:,} of {} held out".format(*counts))
-    return Fitted(fit(fit_config, batches, held_out, folder), data, batches, train, test)
+    return Fitted(fit(fit_config, batches, held_out, folder, begin), data, batches, train, test)
 
 
 def with_size(table: Table, fitted: Fitted) -> Table:
