@@ -11,9 +11,9 @@
     python experiments/fit_solver.py --resume                           # go on after an interruption
 
 The run folder then holds the solver (solver.json, checkpoints), what it was fitted to (data.json), its estimates on the
-held-out clips (estimates.npz) and the tables; publish_solver.py makes a small folder of it. On ImDy the paper reports mPJE of 0.021 N·m·s/kg for torques and 0.289 N/kg for contact forces
-(Table 2). The supervised losses alone are on by default; with --config.fit.weights.forward 0.01 and
---config.fit.weights.plausible 1, all of the paper's are (ablate_solver.py).
+held-out clips (estimates.npz) and the tables; publish_solver.py makes a small folder of it. On ImDy the paper reports
+mPJE of 0.021 N·m·s/kg for torques and 0.289 N/kg for contact forces (Table 2). The supervised losses alone are on by
+default; with --config.fit.weights.forward 0.01 and --config.fit.weights.plausible 1, all of the paper's are.
 """
 
 from dataclasses import dataclass, field, replace

@@ -201,8 +201,10 @@ def test_figures_are_drawn(tmp_path):
     force = np.abs(np.sin(np.pi * time))[:, None, None] * np.ones((60, 24, 3)) * 300
     rows = [{"step": i, "loss": 1 / (i + 1)} for i in range(20)]
     table = Table("Solver", ("method", "τ", "λ", "note"), (("mean", 0.09, None, "a"), ("ImDyS", 0.02, 0.3, "b")))
-    plots.gait(tmp_path / "one.png", 30, 70.0, (torque, force))
-    plots.gait(tmp_path / "two.png", 30, 70.0, (torque, force), (0.8 * torque, 0.9 * force), title="walk")
+    recorded = plots.Curves("recorded", 30, torque, force)
+    near = plots.Curves("estimated", 30, 0.8 * torque, 0.9 * force)
+    plots.gait(tmp_path / "one.png", 70.0, [recorded])
+    plots.gait(tmp_path / "two.png", 70.0, [recorded, near], title="walk")
     plots.learning_curve(tmp_path / "curve.png", {"a": rows, "b": rows[:10]}, {"loss": "loss"})
     plots.bars(tmp_path / "bars.png", table)
     pictures = [np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("one", "two", "curve", "bars")]

@@ -75,8 +75,8 @@ def fit(
     the loss and its terms, and with each checkpoint the errors on one batch of held-out windows.
 
     Raises:
-      ValueError: the checkpoint was made with other windows, the windows are of another representation, or the solver to
-        begin with is another network.
+      ValueError: the checkpoint was made with other windows, the windows are of another representation, or the solver
+        to begin with is another network.
       FloatingPointError: the loss is no longer finite.
     """
     checkpoints = Checkpoints(run.path / "checkpoints")
@@ -115,8 +115,9 @@ def fit(
 
 
 def load_solver(run: RunFolder) -> Solver:
-    """The solver of a run folder as of its newest checkpoint, or of a published folder; raises ValueError where there is
-    none.
+    """The solver of a run folder as of its newest checkpoint, or of a published folder.
+
+    Raises ValueError where there is none, or a published one is damaged.
     """
     path = run.path / "solver.json"
     if not path.exists():
@@ -180,7 +181,8 @@ def _going_on(state: FitState, config: FitConfig, begin: Solver) -> FitState:
         found, wanted = (getattr(model, field.name) for model in (begin.config, config.model))
         if found != wanted:
             raise ValueError(
-                f"model.{field.name}: {found} in the solver to begin with, {wanted} here; pass it, or begin from nothing"
+                f"model.{field.name}: {found} in the solver to begin with, {wanted} here; pass the same, or begin from "
+                "nothing"
             )
     own = jax.tree.map(jnp.asarray, begin.variables)
     params, known = state.params | {"inverse": own["params"]}, state.statistics | {"inverse": own["statistics"]}
