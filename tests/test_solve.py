@@ -135,11 +135,16 @@ def test_a_solver_that_knows_nothing_is_corrected_to_newtons_law(script, motions
         assert (data[f"{name}_90"] > 2 * data[f"{name}_50"]).all() and (data[f"{name}_50"] > 0).all()
 
 
-def test_method_and_solver_go_together(script, motions, unfitted, tmp_path):
-    for config in (script.SolveConfig(method="solver"), script.SolveConfig(solver=str(unfitted))):
-        with pytest.raises(ValueError, match="expected method solver with a run folder of fit_solver"):
-            script.main(str(motions), config, out=str(tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
+def test_a_solver_that_is_named_is_used_and_the_checkout_s_newest_where_none_is(script, unfitted, monkeypatch):
+    with pytest.raises(ValueError, match=r"found method dynamics beside solver .*, expected --config\.method solver"):
+        script.named(script.SolveConfig(method="dynamics", solver=str(unfitted)))
+    asked = script.SolveConfig(method="solver")
+    monkeypatch.setattr(script, "shipped", lambda: None)
+    with pytest.raises(ValueError, match=r"config\.solver: none is named, and .*pretrained has no imdys-\*"):
+        script.named(asked)
+    monkeypatch.setattr(script, "shipped", lambda: unfitted)
+    assert script.named(asked) == script.SolveConfig(method="solver", solver=str(unfitted))
+    assert script.named(script.SolveConfig(method="dynamics")).solver is None
 
 
 def test_another_file_of_that_name_is_not_taken_for_a_result(script, motions, tmp_path):

@@ -205,10 +205,13 @@ def test_figures_are_drawn(tmp_path):
     near = plots.Curves("estimated", 30, 0.8 * torque, 0.9 * force)
     plots.gait(tmp_path / "one.png", 70.0, [recorded])
     plots.gait(tmp_path / "two.png", 70.0, [recorded, near], title="walk")
+    fine = plots.Curves("recorded", 120, np.repeat(torque, 4, axis=0), np.repeat(force, 4, axis=0))
+    barred = near._replace(halves=(0.1 * torque, 0.2 * force))
+    plots.gait(tmp_path / "three.png", 70.0, [fine, barred], "walk", 14.0, "holds 90 %")
     plots.learning_curve(tmp_path / "curve.png", {"a": rows, "b": rows[:10]}, {"loss": "loss"})
     plots.bars(tmp_path / "bars.png", table)
-    pictures = [np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("one", "two", "curve", "bars")]
+    pictures = [np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("one", "two", "curve", "bars", "three")]
     assert all(picture.std() > 5 for picture in pictures)
-    assert np.mean(pictures[0] != pictures[1]) > 0.01
+    assert np.mean(pictures[0] != pictures[1]) > 0.01 < np.mean(pictures[1] != pictures[4])
     with pytest.raises(ValueError, match=r"no row has 'step' and 'reward'; the rows have loss, step"):
         plots.learning_curve(tmp_path / "curve.png", {"a": rows}, {"reward": "reward"})
