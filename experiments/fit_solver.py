@@ -20,6 +20,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import tyro
+
 from imdy_jax.motion.clip import family
 from imdy_jax.report import Table, command, show
 from imdy_jax.run import RunFolder, enable_compilation_cache
@@ -54,6 +56,7 @@ class SolverConfig:
     hold_out: HoldOut = "clip"  # clips with all their copies, people, or both
     test_share: float = 0.2  # of the clips, and of the people, at least one each
     size: Size = "given"  # of the network: as fit.model says, or ten times the paper's
+    begun_with: tyro.conf.Suppress[str | None] = None  # as --from-pretrained says
 
 
 class Fitted(NamedTuple):
@@ -87,10 +90,9 @@ def main(
       json: where to write the table, in place of the run folder.
     """
     enable_compilation_cache()
+    config = replace(config, begun_with=from_pretrained)
     folder = RunFolder.create(run, config, config.fit.seed, resume=resume, overwrite=overwrite)
-    known = RunFolder.open(from_pretrained) if from_pretrained else None
-    fitted = fit_to(config, dataset, folder, folder.path / "windows", known and load_solver(known))
-    FittedTo.of(fitted.batches, fitted.train, known and FittedTo.read(known.path)).write(folder.path)
+    fitted = fit_to(config, dataset, folder, folder.path / "windows")
     data, sequences, window = fitted.data, fitted.held_out, config.fit.model.window
     estimates = solver_predictions(fitted.solver, sequences, data.fps)
     save_predictions(folder.path / "estimates.npz", estimates)
@@ -118,9 +120,7 @@ def main(
     show(with_size(table, fitted), json or tables / "solver.json")
 
 
-def fit_to(
-    config: SolverConfig, dataset: str, folder: RunFolder, windows: Path, begin: Solver | None = None,
-) -> Fitted:  # fmt: skip
+def fit_to(config: SolverConfig, dataset: str, folder: RunFolder, windows: Path) -> Fitted:
     """Fit a solver in a run folder, going on where it was; the dataset is packed into the folder `windows`."""
     fit_config = replace(config.fit, model=sized(config.fit.model, config.size))
     model, seed, balance = fit_config.model, fit_config.seed, fit_config.weights.newton_euler
@@ -133,16 +133,16 @@ def fit_to(
     held_out = WindowBatches(data, test, model.window, 256, seed)
     counts = (len(batches.times), len(train), len(held_out.times), len(test))
     print("{:,} windows of {} sequences to fit, {:,} of {} held out".format(*counts))
-    return Fitted(fit(fit_config, batches, held_out, folder, begin), data, batches, train, test)
+    begun = RunFolder.open(config.begun_with) if config.begun_with else None
+    solver = fit(fit_config, batches, held_out, folder, begun and load_solver(begun))
+    FittedTo.of(batches, train, begun and FittedTo.read(begun.path)).write(folder.path)
+    return Fitted(solver, data, batches, train, test)
 
 
 def with_size(table: Table, fitted: Fitted) -> Table:
     """The table with a note on the network and on what it was fitted to."""
-    size = num_parameters(fitted.solver.variables)
-    note = (
-        f"ImDyS: {size:,} parameters (released: {PUBLISHED_PARAMETERS:,}), fitted to {fitted.batches.hours:.2g} h of "
-        "motion."
-    )
+    note = f"ImDyS: {num_parameters(fitted.solver.variables):,} parameters (released: {PUBLISHED_PARAMETERS:,}), "
+    note += f"fitted to {fitted.batches.hours:.2g} h of motion."
     return Table(table.title, table.columns, table.rows, (*table.notes, note))
 
 

@@ -16,13 +16,15 @@ from imdy_jax.solver.cycle import Training
 from imdy_jax.solver.data import WindowBatches, Windows, prefetch
 from imdy_jax.solver.evaluate import window_errors
 from imdy_jax.solver.features import window_features
+from imdy_jax.solver.fitted import FILE as FITTED_TO
 from imdy_jax.solver.infer import Solver
 from imdy_jax.solver.intervals import Calibration
 from imdy_jax.solver.loss import LossWeights, total_loss
 from imdy_jax.solver.model import ModelConfig
 from imdy_jax.solver.objective import batch_loss, statistics
 from imdy_jax.solver.representation import REPRESENTATIONS
-from imdy_jax.solver.weights import FILE, read_weights
+from imdy_jax.solver.weights import FILE as WEIGHTS
+from imdy_jax.solver.weights import read_weights
 
 CALIBRATION = "calibration.json"  # of the error bars, in the run folder
 CPU_MICROBATCH = 32  # windows that fit a core's cache: larger passes through the network run slower
@@ -92,7 +94,8 @@ def fit(
     write_json(run.path / "solver.json", {"rates": (min(rates), max(rates)), "config": to_json(config)})
     done = int(state.step)
     if done < config.steps:
-        (run.path / CALIBRATION).unlink(missing_ok=True)  # of what it was before
+        for name in (CALIBRATION, FITTED_TO):  # of what it was before
+            (run.path / name).unlink(missing_ok=True)
     log = MetricLog(run.path / "metrics.jsonl", resume_step=done)
     judged = jax.device_put(held_out[0])
     with Progress(config.steps, "fitting the solver", "batch", initial=done) as progress:
@@ -126,8 +129,8 @@ def load_solver(run: RunFolder) -> Solver:
     if "rates" not in kept:
         raise ValueError(f"{path}: rates is missing, an earlier version has written this; fit the solver again")
     config = from_json(FitConfig, kept["config"], path)
-    if (run.path / FILE).exists():
-        variables = read_weights(run.path / FILE, jax.eval_shape(partial(start, config)).variables)
+    if (run.path / WEIGHTS).exists():
+        variables = read_weights(run.path / WEIGHTS, jax.eval_shape(partial(start, config)).variables)
     else:
         variables = Checkpoints(run.path / "checkpoints").restore(start(config))[0].variables
     known = Calibration.read(run.path / CALIBRATION) if (run.path / CALIBRATION).exists() else None

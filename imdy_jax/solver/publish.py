@@ -16,11 +16,12 @@ from imdy_jax.run import RunFolder, write_json
 from imdy_jax.solver import fitted, weights
 from imdy_jax.solver.fit import CALIBRATION, load_solver
 from imdy_jax.solver.fitted import FittedTo
+from imdy_jax.solver.infer import Solver
 
 MOST = 5_000_000  # bytes of a folder
 SHIPPED = Path(__file__).parents[2] / "pretrained"
 PREFIX = "imdys-"  # of the folders of solvers there
-_COPIED = ("config.json", "run.json", fitted.FILE)
+_COPIED = ("run.json", fitted.FILE)
 
 
 def publish(run: RunFolder, to: str | Path, half: bool = False) -> int:
@@ -41,15 +42,7 @@ def publish(run: RunFolder, to: str | Path, half: bool = False) -> int:
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    weights.write_weights(partial / weights.FILE, solver.variables, half)
-    kept = json.loads((run.path / "solver.json").read_text())
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    write_json(partial / "solver.json", kept | {"published": now})
-    if solver.calibration is not None:
-        solver.calibration.write(partial / CALIBRATION)
-    for name in (*_COPIED, *(f"tables/{path.name}" for path in sorted(run.path.glob("tables/*.json")))):
-        (partial / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(run.path / name, partial / name)
+    _write(partial, run, solver, half)
     size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
     if size > MOST:
         shutil.rmtree(partial)
@@ -65,6 +58,21 @@ def shipped(folder: Path = SHIPPED) -> Path | None:
     """
     dated = [(_published(path), path) for path in folder.glob(f"{PREFIX}*") if (path / "solver.json").exists()]
     return max(dated)[1] if dated else None
+
+
+def _write(folder: Path, run: RunFolder, solver: Solver, half: bool) -> None:
+    weights.write_weights(folder / weights.FILE, solver.variables, half)
+    kept = json.loads((run.path / "solver.json").read_text())
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    write_json(folder / "solver.json", kept | {"published": now})
+    settings = json.loads((run.path / "config.json").read_text())
+    named = {"begun_with": Path(settings["begun_with"]).name} if settings.get("begun_with") else {}  # not its place
+    write_json(folder / "config.json", settings | named)
+    if solver.calibration is not None:
+        solver.calibration.write(folder / CALIBRATION)
+    for name in (*_COPIED, *(f"tables/{path.name}" for path in sorted(run.path.glob("tables/*.json")))):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(run.path / name, folder / name)
 
 
 def _published(path: Path) -> str:
