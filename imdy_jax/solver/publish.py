@@ -56,7 +56,8 @@ def shipped(folder: Path = SHIPPED) -> Path | None:
 
     A wheel has none: the folder is not packaged.
     """
-    dated = [(_published(path), path) for path in folder.glob(f"{PREFIX}*") if (path / "solver.json").exists()]
+    there = [path for path in folder.glob(f"{PREFIX}*") if (path / "solver.json").exists()]
+    dated = [(when, path) for path in there if (when := _published(path))]
     return max(dated)[1] if dated else None
 
 
