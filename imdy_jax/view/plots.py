@@ -219,9 +219,10 @@ def saved_figure(path: str | Path, size: tuple[float, float]) -> Iterator[Figure
 
 
 def _legend(figure: Figure, axis: Axes, title: str, always: bool = True) -> None:
-    """Title at the top left, and the lines' names beside it."""
+    """Title at the top left, and the lines' names beside it, or where they are many below."""
     handles, labels = axis.get_legend_handles_labels()
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=RECORDED)
     if always or len(labels) > 1:
-        figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False)
+        place = "outside upper right" if len(labels) <= 3 else "outside lower center"
+        figure.legend(handles, labels, loc=place, ncols=len(labels), frameon=False)
