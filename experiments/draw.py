@@ -73,7 +73,7 @@ def draw_dynamics(path: Path, solver: Solver, record: Record, cutoff: float) -> 
     halves = told.intervals and (told.intervals.torque[-1], told.intervals.force[-1])
     estimated = plots.Curves("estimated", told.fps, told.torque, told.contact_force, halves)
     title = f"{record.source.name}, {mass:.1f} kg"
-    plots.gait(path, mass, [recorded, estimated], title, cutoff, f"holds {LEVELS[-1]:.0%}")
+    plots.gait(path, mass, [recorded, estimated], title, cutoff, f"holds {100 * LEVELS[-1]:.0f} %")
 
 
 def draw_learning(folder: Path, imitator: str, data: Dataset, wanted: str) -> None:
