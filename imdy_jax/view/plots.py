@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -224,5 +224,6 @@ def _legend(figure: Figure, axis: Axes, title: str, always: bool = True) -> None
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=RECORDED)
     if always or len(labels) > 1:
-        place = "outside upper right" if len(labels) <= 3 else "outside lower center"
+        place: Literal["outside lower center", "outside upper right"]
+        place = "outside lower center" if len(labels) > 3 else "outside upper right"
         figure.legend(handles, labels, loc=place, ncols=len(labels), frameon=False)
