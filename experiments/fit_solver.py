@@ -134,8 +134,9 @@ def fit_to(config: SolverConfig, dataset: str, folder: RunFolder, windows: Path)
     counts = (len(batches.times), len(train), len(held_out.times), len(test))
     print("{:,} windows of {} sequences to fit, {:,} of {} held out".format(*counts))
     begun = RunFolder.open(config.begun_with) if config.begun_with else None
-    solver = fit(fit_config, batches, held_out, folder, begun and load_solver(begun))
-    FittedTo.of(batches, train, begun and FittedTo.read(begun.path)).write(folder.path)
+    known = FittedTo.read(begun.path) if begun else None
+    solver = fit(fit_config, batches, held_out, folder, load_solver(begun) if begun else None)
+    FittedTo.of(batches, train, known).write(folder.path)
     return Fitted(solver, data, batches, train, test)
 
 

@@ -22,7 +22,7 @@ from imdy_jax.solver import infer
 from imdy_jax.solver.evaluate import Dynamics
 from imdy_jax.solver.infer import Solver
 from imdy_jax.solver.pack import Sequence
-from imdy_jax.solver.representation import represent
+from imdy_jax.solver.representation import Name, represent
 from imdy_jax.solver.scores import inside, paper_errors, score, whole_body_errors
 from imdy_jax.solver.tables import QUANTITIES, interval
 
@@ -41,7 +41,7 @@ class Compared(NamedTuple):
 Methods = dict[str, dict[str, Compared]]  # by the method's name, then the sequence's
 
 
-def as_sequence(record: Record, clip: str, representation: str) -> Sequence:
+def as_sequence(record: Record, clip: str, representation: Name) -> Sequence:
     """A record as the scores take it, its motion in a representation; clip: what it is a copy of."""
     mass, subject = float(np.sum(record.subject.humanoid.mass)), record.subject
     recorded = np.asarray(record.angular_momentum), np.asarray(record.contact_force)
