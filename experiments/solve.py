@@ -1,8 +1,8 @@
 """Joint torques, ground reaction forces, work and plausibility of any motion.
 
-    python experiments/solve.py walk.npz                                # analytic dynamics: nothing is learnt
+    python experiments/solve.py walk.npz                                # ImDyS, the newest in pretrained/
     python experiments/solve.py folder                                  # every motion file in it
-    python experiments/solve.py folder --config.method solver           # ImDyS: the newest in pretrained/
+    python experiments/solve.py folder --config.method dynamics         # analytic dynamics: nothing is learnt
     python experiments/solve.py folder --config.method solver --config.solver runs/default/solver
     python experiments/solve.py folder --draw True                      # and draw each of them
 
@@ -46,7 +46,8 @@ COLUMNS = ("motion", *SUMMARY, "s of motion per s")
 class SolveConfig:
     """How motions are solved; all of an output folder are solved alike."""
 
-    method: Literal["dynamics", "solver"] = "dynamics"  # analytic, or ImDyS with the smallest correction
+    # Analytic, or ImDyS with the smallest correction; auto: ImDyS where one is named or comes with the checkout.
+    method: Literal["auto", "dynamics", "solver"] = "auto"
     solver: str | None = None  # run folder of fit_solver.py, or a published one; by default the checkout's newest
     person: PeopleConfig = PeopleConfig()  # whose motions they are
     fps: float = 30.0  # that motions are resampled to; with ImDyS a rate that it was fitted to
@@ -100,7 +101,7 @@ def main(
 
 
 def named(config: SolveConfig) -> SolveConfig:
-    """The config with the solver that it asks for, by name.
+    """The config with the method and the solver that it comes to.
 
     Raises ValueError where one is named and not used, or none is named and none comes with the checkout.
     """
@@ -109,14 +110,15 @@ def named(config: SolveConfig) -> SolveConfig:
             f"config: found method dynamics beside solver {config.solver}, expected --config.method solver; pass it, "
             "or name no solver"
         )
-    if config.method == "solver" and config.solver is None:
-        if (found := shipped()) is None:
-            raise ValueError(
-                f"config.solver: none is named, and {SHIPPED} has no {PREFIX}* that was published; name a run folder "
-                "of fit_solver.py"
-            )
-        return replace(config, solver=str(found))
-    return config
+    found = config.solver or shipped()
+    if config.method == "dynamics" or (config.method == "auto" and found is None):
+        return replace(config, method="dynamics")
+    if found is None:
+        raise ValueError(
+            f"config.solver: none is named, and {SHIPPED} has no {PREFIX}* that was published; name a run folder "
+            "of fit_solver.py"
+        )
+    return replace(config, method="solver", solver=str(found))
 
 
 def draw_figures(folder: Path, humanoid: Humanoid, surface: Surface, solution: Solution) -> None:
