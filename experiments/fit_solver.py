@@ -7,17 +7,20 @@
     python experiments/fit_solver.py --config.fit.model.spread          # with error bars, held to what they promise
     python experiments/fit_solver.py --config.hold-out both             # clips and people that it has not seen
     python experiments/fit_solver.py --dataset imdy/raw_train           # the published ImDy release's files
+    python experiments/fit_solver.py --from-pretrained pretrained/imdys-name   # go on from a published solver
     python experiments/fit_solver.py --resume                           # go on after an interruption
 
-The run folder then holds the solver (solver.json, checkpoints), its estimates on the held-out clips (estimates.npz)
-and the tables. On ImDy the paper reports mPJE of 0.021 N·m·s/kg for torques and 0.289 N/kg for contact forces
-(Table 2). The supervised losses alone are on by default; with --config.fit.weights.forward 0.01 and
---config.fit.weights.plausible 1, all of the paper's are (ablate_solver.py).
+The run folder then holds the solver (solver.json, checkpoints), what it was fitted to (data.json), its estimates on the
+held-out clips (estimates.npz) and the tables; publish_solver.py makes a small folder of it. On ImDy the paper reports
+mPJE of 0.021 N·m·s/kg for torques and 0.289 N/kg for contact forces (Table 2). The supervised losses alone are on by
+default; with --config.fit.weights.forward 0.01 and --config.fit.weights.plausible 1, all of the paper's are.
 """
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
+
+import tyro
 
 from imdy_jax.motion.clip import family
 from imdy_jax.report import Table, command, show
@@ -32,7 +35,8 @@ from imdy_jax.solver.evaluate import (
     save_predictions,
     solver_predictions,
 )
-from imdy_jax.solver.fit import CALIBRATION, FitConfig, fit
+from imdy_jax.solver.fit import CALIBRATION, FitConfig, fit, load_solver
+from imdy_jax.solver.fitted import FittedTo
 from imdy_jax.solver.infer import Solver
 from imdy_jax.solver.intervals import Calibration
 from imdy_jax.solver.model import PUBLISHED_PARAMETERS, num_parameters
@@ -52,6 +56,7 @@ class SolverConfig:
     hold_out: HoldOut = "clip"  # clips with all their copies, people, or both
     test_share: float = 0.2  # of the clips, and of the people, at least one each
     size: Size = "given"  # of the network: as fit.model says, or ten times the paper's
+    begun_with: tyro.conf.Suppress[str | None] = None  # as --from-pretrained says
 
 
 class Fitted(NamedTuple):
@@ -71,7 +76,7 @@ class Fitted(NamedTuple):
 
 def main(
     config: SolverConfig = SolverConfig(), dataset: str = "runs/default/dataset", run: str = "runs/default/solver",
-    resume: bool = False, overwrite: bool = False, json: str | None = None,
+    resume: bool = False, overwrite: bool = False, from_pretrained: str | None = None, json: str | None = None,
 ) -> None:  # fmt: skip
     """Fit and judge a solver.
 
@@ -81,9 +86,11 @@ def main(
       run: run folder to write.
       resume: go on with the run that is in the folder.
       overwrite: throw away the run that is in the folder.
+      from_pretrained: folder of a published solver, or run folder, to begin with.
       json: where to write the table, in place of the run folder.
     """
     enable_compilation_cache()
+    config = replace(config, begun_with=from_pretrained)
     folder = RunFolder.create(run, config, config.fit.seed, resume=resume, overwrite=overwrite)
     fitted = fit_to(config, dataset, folder, folder.path / "windows")
     data, sequences, window = fitted.data, fitted.held_out, config.fit.model.window
@@ -126,16 +133,17 @@ def fit_to(config: SolverConfig, dataset: str, folder: RunFolder, windows: Path)
     held_out = WindowBatches(data, test, model.window, 256, seed)
     counts = (len(batches.times), len(train), len(held_out.times), len(test))
     print("{:,} windows of {} sequences to fit, {:,} of {} held out".format(*counts))
-    return Fitted(fit(fit_config, batches, held_out, folder), data, batches, train, test)
+    begun = RunFolder.open(config.begun_with) if config.begun_with else None
+    known = FittedTo.read(begun.path) if begun else None
+    solver = fit(fit_config, batches, held_out, folder, load_solver(begun) if begun else None)
+    FittedTo.of(batches, train, known).write(folder.path)
+    return Fitted(solver, data, batches, train, test)
 
 
 def with_size(table: Table, fitted: Fitted) -> Table:
     """The table with a note on the network and on what it was fitted to."""
-    size = num_parameters(fitted.solver.variables)
-    note = (
-        f"ImDyS: {size:,} parameters (released: {PUBLISHED_PARAMETERS:,}), fitted to {fitted.batches.hours:.2g} h of "
-        "motion."
-    )
+    note = f"ImDyS: {num_parameters(fitted.solver.variables):,} parameters (released: {PUBLISHED_PARAMETERS:,}), "
+    note += f"fitted to {fitted.batches.hours:.2g} h of motion."
     return Table(table.title, table.columns, table.rows, (*table.notes, note))
 
 

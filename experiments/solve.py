@@ -1,7 +1,8 @@
 """Joint torques, ground reaction forces, work and plausibility of any motion.
 
-    python experiments/solve.py walk.npz                                # analytic dynamics: nothing is learnt
+    python experiments/solve.py walk.npz                                # ImDyS, the newest in pretrained/
     python experiments/solve.py folder                                  # every motion file in it
+    python experiments/solve.py folder --config.method dynamics         # analytic dynamics: nothing is learnt
     python experiments/solve.py folder --config.method solver --config.solver runs/default/solver
     python experiments/solve.py folder --draw True                      # and draw each of them
 
@@ -14,7 +15,7 @@ own; what takes the time is told below the table.
 
 import logging
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -33,7 +34,7 @@ from imdy_jax.motion.load import list_motions, load_motion
 from imdy_jax.report import Progress, Table, command, show
 from imdy_jax.run import RunFolder, enable_compilation_cache
 from imdy_jax.solver.fit import load_solver
-from imdy_jax.solver.infer import Solver
+from imdy_jax.solver.publish import PREFIX, SHIPPED, shipped
 from imdy_jax.view.solution_figure import solution_figure
 from imdy_jax.view.surface import Surface, skin_surface
 from imdy_jax.view.work_figure import work_figure
@@ -45,8 +46,9 @@ COLUMNS = ("motion", *SUMMARY, "s of motion per s")
 class SolveConfig:
     """How motions are solved; all of an output folder are solved alike."""
 
-    method: Literal["dynamics", "solver"] = "dynamics"  # analytic, or ImDyS with the smallest correction
-    solver: str | None = None  # run folder of fit_solver.py
+    # Analytic, or ImDyS with the smallest correction; auto: ImDyS where one is named or comes with the checkout.
+    method: Literal["auto", "dynamics", "solver"] = "auto"
+    solver: str | None = None  # run folder of fit_solver.py, or a published one; by default the checkout's newest
     person: PeopleConfig = PeopleConfig()  # whose motions they are
     fps: float = 30.0  # that motions are resampled to; with ImDyS a rate that it was fitted to
     cutoff: float = 6.0  # Hz, of the low-pass on poses
@@ -69,7 +71,8 @@ def main(
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     enable_compilation_cache()
-    listed, solver = list_motions(motions), open_solver(config)
+    listed, config = list_motions(motions), named(config)
+    solver = load_solver(RunFolder.open(config.solver)) if config.solver is not None else None
     smoothing = Butterworth(config.cutoff)
     smoothing.check(3, config.fps)
     folder = RunFolder.create(out, config, config.person.subject_seed, resume=not overwrite, overwrite=overwrite).path
@@ -97,14 +100,25 @@ def main(
     print(f"wrote {folder}")
 
 
-def open_solver(config: SolveConfig) -> Solver | None:
-    """The solver of the config; raises ValueError where one is named and not used, or the reverse."""
-    if (config.method == "solver") != (config.solver is not None):
-        found = f"method {config.method} and solver {config.solver}"
+def named(config: SolveConfig) -> SolveConfig:
+    """The config with the method and the solver that it comes to.
+
+    Raises ValueError where one is named and not used, or none is named and none comes with the checkout.
+    """
+    if config.method == "dynamics" and config.solver is not None:
         raise ValueError(
-            f"config: found {found}, expected method solver with a run folder of fit_solver.py, or neither"
+            f"config: found method dynamics beside solver {config.solver}, expected --config.method solver; pass it, "
+            "or name no solver"
         )
-    return load_solver(RunFolder.open(config.solver)) if config.solver is not None else None
+    found = config.solver or shipped()
+    if config.method == "dynamics" or (config.method == "auto" and found is None):
+        return replace(config, method="dynamics")
+    if found is None:
+        raise ValueError(
+            f"config.solver: none is named, and {SHIPPED} has no {PREFIX}* that was published; name a run folder "
+            "of fit_solver.py"
+        )
+    return replace(config, method="solver", solver=str(found))
 
 
 def draw_figures(folder: Path, humanoid: Humanoid, surface: Surface, solution: Solution) -> None:
@@ -126,7 +140,8 @@ def table(outcomes: list[Outcome], config: SolveConfig, begun: tuple[float, floa
         *pace(outcomes, begun),
         *(f"left out: {problem}" for problem in problems),
     )
-    title = f"{len(rows)} motions by {config.method}, {len(problems)} left out"
+    by = config.method if config.solver is None else f"{config.method} {Path(config.solver).name}"
+    title = f"{len(rows)} motions by {by}, {len(problems)} left out"
     return Table(title, COLUMNS, rows, notes)
 
 

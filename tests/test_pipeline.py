@@ -222,6 +222,23 @@ def test_the_solver_is_judged_on_the_clip_it_has_not_seen(line, folder):
     assert np.mean([row[2] for row in joints.values()]) == pytest.approx(ours[2][1], rel=1e-3)  # λ over all segments
 
 
+def test_a_published_solver_is_compared_with_analytic_dynamics_on_what_it_has_not_seen(line, folder, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    publish_solver = pytest.importorskip("publish_solver", reason="the scripts are not installed with the packages")
+    import compare_solver
+
+    small = folder / "pretrained" / "imdys-line"
+    publish_solver.main(str(small), str(folder / "solver"))
+    compare_solver.main(str(small), str(folder / "dataset"), out=str(folder / "comparison"))
+    table = json.loads((folder / "comparison" / "tables" / "comparison.json").read_text())
+    rows = {row[0]: row[1:] for row in table["rows"]}
+    assert list(rows) == ["ImDyS", "ImDyS corrected, 6 Hz", "analytic, 6 Hz"]
+    assert table["title"].startswith(f"{len(load_predictions(folder / 'solver' / 'estimates.npz'))} recorded sequences")
+    fitted = json.loads((folder / "elsewhere.json").read_text())["rows"]
+    ours = next(row for row in fitted if row[0] == "ImDyS")
+    np.testing.assert_allclose(rows["ImDyS"][:4], ours[1:5], rtol=1e-3)  # as fit_solver.py judged it
+
+
 def test_an_ablation_is_fitted_once_and_printed_beside_the_paper_s_figures(line, folder, monkeypatch, capsys):
     monkeypatch.syspath_prepend(ROOT / "experiments")
     ablate_solver = pytest.importorskip("ablate_solver", reason="the scripts are not installed with the packages")

@@ -48,7 +48,7 @@ def motions(tmp_path_factory):
 @pytest.fixture(scope="module")
 def solved(script, motions, tmp_path_factory):
     out = tmp_path_factory.mktemp("solved") / "out"
-    script.main(str(motions), out=str(out), draw=True)
+    script.main(str(motions), script.SolveConfig(method="dynamics"), out=str(out), draw=True)
     return out
 
 
@@ -93,14 +93,14 @@ def test_the_files_agree_with_one_another(solved):
 
 def test_nothing_is_computed_twice_unless_asked(script, motions, solved, capsys):
     before = (solved / "stride.npz").stat().st_mtime_ns
-    script.main(str(motions), out=str(solved))
+    script.main(str(motions), script.SolveConfig(method="dynamics"), out=str(solved))
     assert (solved / "stride.npz").stat().st_mtime_ns == before
     told = capsys.readouterr()
     assert "stride" in told.out and "left out" in told.err
-    script.main(str(motions), out=str(solved), draw=False, overwrite=True)
+    script.main(str(motions), script.SolveConfig(method="dynamics"), out=str(solved), draw=False, overwrite=True)
     assert (solved / "stride.npz").stat().st_mtime_ns > before
     with pytest.raises(ValueError, match="cannot resume with another config"):
-        script.main(str(motions), script.SolveConfig(cutoff=8.0), out=str(solved))
+        script.main(str(motions), script.SolveConfig(method="dynamics", cutoff=8.0), out=str(solved))
 
 
 @pytest.fixture(scope="module")
@@ -135,18 +135,26 @@ def test_a_solver_that_knows_nothing_is_corrected_to_newtons_law(script, motions
         assert (data[f"{name}_90"] > 2 * data[f"{name}_50"]).all() and (data[f"{name}_50"] > 0).all()
 
 
-def test_method_and_solver_go_together(script, motions, unfitted, tmp_path):
-    for config in (script.SolveConfig(method="solver"), script.SolveConfig(solver=str(unfitted))):
-        with pytest.raises(ValueError, match="expected method solver with a run folder of fit_solver"):
-            script.main(str(motions), config, out=str(tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
+def test_a_solver_that_is_named_is_used_and_the_checkout_s_newest_where_none_is(script, unfitted, monkeypatch):
+    with pytest.raises(ValueError, match=r"found method dynamics beside solver .*, expected --config\.method solver"):
+        script.named(script.SolveConfig(method="dynamics", solver=str(unfitted)))
+    asked = script.SolveConfig(method="solver")
+    monkeypatch.setattr(script, "shipped", lambda: None)
+    with pytest.raises(ValueError, match=r"config\.solver: none is named, and .*pretrained has no imdys-\*"):
+        script.named(asked)
+    analytic, found = script.SolveConfig(method="dynamics"), script.SolveConfig(method="solver", solver=str(unfitted))
+    assert script.named(script.SolveConfig()) == analytic
+    assert script.named(script.SolveConfig(solver=str(unfitted))) == found
+    monkeypatch.setattr(script, "shipped", lambda: unfitted)
+    assert script.named(asked) == script.named(script.SolveConfig()) == found
+    assert script.named(analytic) == analytic
 
 
 def test_another_file_of_that_name_is_not_taken_for_a_result(script, motions, tmp_path):
     script_out = tmp_path / "out"
     script_out.mkdir()
     np.savez(script_out / "stride.npz", x=np.zeros(3))
-    script.main(str(motions), out=str(script_out), draw=False)
+    script.main(str(motions), script.SolveConfig(method="dynamics"), out=str(script_out), draw=False)
     notes = json.loads((script_out / "tables" / "solved.json").read_text())["notes"]
     assert any("found no summary in it" in note for note in notes)
     with np.load(script_out / "stride.npz") as kept:

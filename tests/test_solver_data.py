@@ -17,6 +17,7 @@ from imdy_jax.motion.clip import family, is_gait
 from imdy_jax.motion.procedural import CLIPS
 from imdy_jax.skeleton import PARENTS
 from imdy_jax.solver.data import WindowBatches, prefetch
+from imdy_jax.solver.fitted import FittedTo, new_ids
 from imdy_jax.solver.pack import PackedDataset, Sequence, clip_groups, pack, pack_dataset
 from imdy_jax.solver.split import novelty, split, split_by_clip
 
@@ -223,6 +224,15 @@ def test_a_dataset_is_packed_as_it_was_recorded_and_only_what_is_certified(datas
     np.testing.assert_array_equal(sequence.motion, certified.markers)
     for name in ("angular_momentum", "contact_force"):
         np.testing.assert_array_equal(getattr(sequence, name), getattr(certified, name))
+
+
+def test_what_is_new_to_a_solver_is_of_another_clip_or_person(dataset):
+    path, (certified, _) = dataset
+    known = FittedTo("", 0.0, 1, (certified.source.name,), (certified.subject.digest,))
+    for change in ({"clips": ("another",)}, {"people": ("another",)}):
+        assert new_ids(open_dataset(path), dataclasses.replace(known, **change)) == [certified.id]
+    with pytest.raises(ValueError, match="has been fitted to all of its 1 sequences"):
+        new_ids(open_dataset(path), known)
 
 
 def test_joints_and_their_rotations_are_packed_in_place_of_markers(dataset, tmp_path):

@@ -167,12 +167,17 @@ def test_figures_are_drawn(tmp_path):
     force = np.abs(np.sin(np.pi * time))[:, None, None] * np.ones((60, 24, 3)) * 300
     rows = [{"step": i, "loss": 1 / (i + 1)} for i in range(20)]
     table = Table("Solver", ("method", "τ", "λ", "note"), (("mean", 0.09, None, "a"), ("ImDyS", 0.02, 0.3, "b")))
-    plots.gait(tmp_path / "one.png", 30, 70.0, (torque, force))
-    plots.gait(tmp_path / "two.png", 30, 70.0, (torque, force), (0.8 * torque, 0.9 * force), title="walk")
+    recorded = plots.Curves("recorded", 30, torque, force)
+    near = plots.Curves("estimated", 30, 0.8 * torque, 0.9 * force)
+    plots.gait(tmp_path / "one.png", 70.0, [recorded])
+    plots.gait(tmp_path / "two.png", 70.0, [recorded, near], title="walk")
+    fine = plots.Curves("recorded", 120, np.repeat(torque, 4, axis=0), np.repeat(force, 4, axis=0))
+    barred = near._replace(halves=(0.1 * torque, 0.2 * force))
+    plots.gait(tmp_path / "three.png", 70.0, [fine, barred], "walk", 14.0, "holds 90 %")
     plots.learning_curve(tmp_path / "curve.png", {"a": rows, "b": rows[:10]}, {"loss": "loss"})
     plots.bars(tmp_path / "bars.png", table)
-    pictures = [np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("one", "two", "curve", "bars")]
+    pictures = [np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("one", "two", "curve", "bars", "three")]
     assert all(picture.std() > 5 for picture in pictures)
-    assert np.mean(pictures[0] != pictures[1]) > 0.01
+    assert np.mean(pictures[0] != pictures[1]) > 0.01 < np.mean(pictures[1] != pictures[4])
     with pytest.raises(ValueError, match=r"no row has 'step' and 'reward'; the rows have loss, step"):
         plots.learning_curve(tmp_path / "curve.png", {"a": rows}, {"reward": "reward"})

@@ -9,10 +9,10 @@ from imdy_jax.analysis.plausibility import IMPLAUSIBLE, Limits, Measures, measur
 from imdy_jax.analysis.track import Resultant, follow, resultant
 from imdy_jax.analysis.work import Work, external_power, work
 from imdy_jax.body.person import Body
-from imdy_jax.dataset.record import make_subject
+from imdy_jax.dataset.record import Subject, make_subject
 from imdy_jax.dynamics.estimate import Estimate
 from imdy_jax.dynamics.pieces import Pieces, estimate_in_pieces
-from imdy_jax.humanoid import GRAVITY, Humanoid, from_body
+from imdy_jax.humanoid import GRAVITY, from_body
 from imdy_jax.motion.clip import Clip
 from imdy_jax.motion.filters import Filter
 from imdy_jax.skeleton import LEFT_FOOT, NUM_BODIES, RIGHT_FOOT
@@ -62,7 +62,7 @@ def solve(
     humanoid, predicted = from_body(body), None
     found = estimate_in_pieces(clip, body, smoothing, pieces=pieces)
     if solver is not None:
-        predicted = predict(solver, body, humanoid, found, clip.fps)
+        predicted = predict(solver, make_subject(humanoid, body), found, clip.fps)
         found = correct(humanoid, found, predicted.force, clip.fps, correction, pieces)
     track, wrench = follow(humanoid, found.q, found.v), np.asarray(found.wrench, float)
     weight = float(humanoid.total_mass) * GRAVITY
@@ -76,10 +76,10 @@ def solve(
     )  # fmt: skip
 
 
-def predict(solver: Solver, body: Body, humanoid: Humanoid, found: Estimate, fps: float) -> Predicted:
+def predict(solver: Solver, subject: Subject, found: Estimate, fps: float) -> Predicted:
     """ImDyS on a smooth motion (its q is used), as markers, joints or SMPL, whatever it was fitted to."""
-    motion = represent(solver.config.representation, make_subject(humanoid, body), found.q)
-    told = infer.estimate(solver, motion, fps, float(humanoid.total_mass))
+    motion = represent(solver.config.representation, subject, found.q)
+    told = infer.estimate(solver, motion, fps, float(np.sum(subject.humanoid.mass)))
     bars = told.intervals and Intervals(*(np.stack([_at_frames(x) for x in half]) for half in told.intervals))
     return Predicted(_at_frames(told.torque), _at_frames(told.contact_force), bars)
 

@@ -84,10 +84,25 @@ def estimate_in_pieces(
     Contact forces differ by less than 0.5 % of body weight from those computed in one piece, joint torques by less than
     2 N·m: as far as the solver of the contact forces is from its end. Raises ValueError as `estimate` does.
     """
-    smoothing.check(clip.num_frames, clip.fps)
     position = np.asarray(clip.translation) + np.asarray(body.joints[0])
-    work = partial(_estimate, from_body(body), clip.fps, smoothing, contact)
-    return in_pieces(work, (position, np.asarray(clip.rotations)), clip.fps, pieces)
+    return poses_in_pieces(from_body(body), position, np.asarray(clip.rotations), clip.fps, smoothing, contact, pieces)
+
+
+def poses_in_pieces(
+    humanoid: Humanoid,
+    position: np.ndarray,
+    rotations: np.ndarray,
+    fps: float,
+    smoothing: Filter = Butterworth(),
+    contact: SoftContact | None = SoftContact(),
+    pieces: Pieces = Pieces(),
+) -> Estimate:
+    """As estimate_in_pieces, for a humanoid with its pelvis joint at position (T, 3), m, and joint quaternions
+    (T, 24, 4).
+    """
+    smoothing.check(len(position), fps)
+    work = partial(_estimate, humanoid, fps, smoothing, contact)
+    return in_pieces(work, (position, rotations), fps, pieces)
 
 
 def _estimate(

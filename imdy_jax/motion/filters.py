@@ -158,12 +158,16 @@ def lowpass(q: np.ndarray, fps: float, cutoff: float) -> np.ndarray:
     if cutoff >= fps / 2:
         return np.array(q)
     position, quaternions = q[:, :3], continuous(q[:, 3:].reshape(len(q), -1, 4))
-    sos = butter(FILTER_ORDER, cutoff, fs=fps, output="sos")
-    pad = min(3 * (2 * len(sos) + 1), len(q) - 1)
-    smooth = sosfiltfilt(sos, np.concatenate([position, quaternions.reshape(len(q), -1)], axis=1), axis=0, padlen=pad)
+    smooth = zero_phase(np.concatenate([position, quaternions.reshape(len(q), -1)], axis=1), fps, cutoff)
     turned = smooth[:, 3:].reshape(quaternions.shape)
     turned = turned / np.linalg.norm(turned, axis=-1, keepdims=True)
     return np.concatenate([smooth[:, :3], turned.reshape(len(q), -1)], axis=1)
+
+
+def zero_phase(x: np.ndarray, fps: float, cutoff: float) -> np.ndarray:
+    """A signal (T, ...) low-passed at cutoff (Hz, below half of fps) by Butterworth of FILTER_ORDER, on the host."""
+    sos = butter(FILTER_ORDER, cutoff, fs=fps, output="sos")
+    return sosfiltfilt(sos, x, axis=0, padlen=min(3 * (2 * len(sos) + 1), len(x) - 1))
 
 
 def continuous(quaternions):

@@ -16,12 +16,15 @@ from imdy_jax.solver.cycle import Training
 from imdy_jax.solver.data import WindowBatches, Windows, prefetch
 from imdy_jax.solver.evaluate import window_errors
 from imdy_jax.solver.features import window_features
+from imdy_jax.solver.fitted import FILE as FITTED_TO
 from imdy_jax.solver.infer import Solver
 from imdy_jax.solver.intervals import Calibration
 from imdy_jax.solver.loss import LossWeights, total_loss
 from imdy_jax.solver.model import ModelConfig
 from imdy_jax.solver.objective import batch_loss, statistics
 from imdy_jax.solver.representation import REPRESENTATIONS
+from imdy_jax.solver.weights import FILE as WEIGHTS
+from imdy_jax.solver.weights import read_weights
 
 CALIBRATION = "calibration.json"  # of the error bars, in the run folder
 CPU_MICROBATCH = 32  # windows that fit a core's cache: larger passes through the network run slower
@@ -65,19 +68,24 @@ class FitState:
         return {"params": self.params["inverse"], "statistics": self.statistics["inverse"]}
 
 
-def fit(config: FitConfig, batches: WindowBatches, held_out: WindowBatches, run: RunFolder) -> Solver:
-    """Fit to the end, going on from the run folder's newest checkpoint if it has one.
+def fit(
+    config: FitConfig, batches: WindowBatches, held_out: WindowBatches, run: RunFolder, begin: Solver | None = None
+) -> Solver:
+    """Fit to the end, going on from the run folder's newest checkpoint if it has one, or else from the solver `begin`.
 
     The state and the log after step n are the same whether or not the process was killed on the way. The log holds
     the loss and its terms, and with each checkpoint the errors on one batch of held-out windows.
 
     Raises:
-      ValueError: the checkpoint was made with other windows, or the windows are of another representation.
+      ValueError: the checkpoint was made with other windows, the windows are of another representation, or the solver
+        to begin with is another network.
       FloatingPointError: the loss is no longer finite.
     """
     checkpoints = Checkpoints(run.path / "checkpoints")
     _check_config(config, batches)
     state = start(config, statistics(config.model, config.weights, batches))
+    if begin is not None:
+        state = _going_on(state, config, begin)
     if checkpoints.latest_step() is not None:
         state, metadata = checkpoints.restore(state)
         _check_same_data(metadata["data"], batches.digest, checkpoints.folder)
@@ -86,7 +94,8 @@ def fit(config: FitConfig, batches: WindowBatches, held_out: WindowBatches, run:
     write_json(run.path / "solver.json", {"rates": (min(rates), max(rates)), "config": to_json(config)})
     done = int(state.step)
     if done < config.steps:
-        (run.path / CALIBRATION).unlink(missing_ok=True)  # of what it was before
+        for name in (CALIBRATION, FITTED_TO):  # of what it was before
+            (run.path / name).unlink(missing_ok=True)
     log = MetricLog(run.path / "metrics.jsonl", resume_step=done)
     judged = jax.device_put(held_out[0])
     with Progress(config.steps, "fitting the solver", "batch", initial=done) as progress:
@@ -109,7 +118,10 @@ def fit(config: FitConfig, batches: WindowBatches, held_out: WindowBatches, run:
 
 
 def load_solver(run: RunFolder) -> Solver:
-    """The solver of a run folder as of its newest checkpoint; raises ValueError where there is none."""
+    """The solver of a run folder as of its newest checkpoint, or of a published folder.
+
+    Raises ValueError where there is none, or a published one is damaged.
+    """
     path = run.path / "solver.json"
     if not path.exists():
         raise ValueError(f"{path}: not found, expected a run folder of fit_solver.py; fit a solver first")
@@ -117,9 +129,12 @@ def load_solver(run: RunFolder) -> Solver:
     if "rates" not in kept:
         raise ValueError(f"{path}: rates is missing, an earlier version has written this; fit the solver again")
     config = from_json(FitConfig, kept["config"], path)
-    state, _ = Checkpoints(run.path / "checkpoints").restore(start(config))
+    if (run.path / WEIGHTS).exists():
+        variables = read_weights(run.path / WEIGHTS, jax.eval_shape(partial(start, config)).variables)
+    else:
+        variables = Checkpoints(run.path / "checkpoints").restore(start(config))[0].variables
     known = Calibration.read(run.path / CALIBRATION) if (run.path / CALIBRATION).exists() else None
-    return Solver(state.variables, config.model, tuple(kept["rates"]), known)
+    return Solver(variables, config.model, tuple(kept["rates"]), known)
 
 
 def start(config: FitConfig, known: dict | None = None) -> FitState:
@@ -161,6 +176,20 @@ def _optimizer(config: FitConfig) -> optax.GradientTransformation:
     rate = config.learning_rate
     schedule = rate if config.constant else optax.cosine_decay_schedule(rate, config.steps)
     return optax.adamw(schedule, weight_decay=config.weight_decay)
+
+
+def _going_on(state: FitState, config: FitConfig, begin: Solver) -> FitState:
+    """The first state with a solver's parameters, and the token statistics that they are made for."""
+    for field in dataclasses.fields(ModelConfig):
+        found, wanted = (getattr(model, field.name) for model in (begin.config, config.model))
+        if found != wanted:
+            raise ValueError(
+                f"model.{field.name}: {found} in the solver to begin with, {wanted} here; pass the same, or begin from "
+                "nothing"
+            )
+    own = jax.tree.map(jnp.asarray, begin.variables)
+    params, known = state.params | {"inverse": own["params"]}, state.statistics | {"inverse": own["statistics"]}
+    return dataclasses.replace(state, params=params, statistics=known)
 
 
 def _check_config(config: FitConfig, batches: WindowBatches) -> None:

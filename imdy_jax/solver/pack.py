@@ -76,6 +76,7 @@ class PackedDataset:
         self.source, self.dt, self.representation = index["source"], index["dt"], index["representation"]
         self.strides = tuple(index["strides"])  # rows per step of each rate, the recorded rate's first
         self.sequences = tuple(PackedSequence(*row) for row in index["sequences"])
+        self.commits = tuple(index.get("commits", ()))  # of the package that recorded them, where it is known
         rows = sum(s.steps + 1 for s in self.sequences)
         arrays = {
             name: np.memmap(self.folder / name, np.float32, "r", shape=(rows, *shape))
@@ -155,7 +156,8 @@ def pack_dataset(
     if balance:
         content.append("balance")
     source = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    return pack(made, source, 1.0 / (control * parts), folder, representation, strides, balance)
+    commits = tuple(sorted({str(a["software"]["git_commit"]) for a in attributes.values()}))
+    return pack(made, source, 1.0 / (control * parts), folder, representation, strides, balance, commits)
 
 
 def clips_of(dataset: Dataset, names: Iterable[str]) -> list[str]:
@@ -181,7 +183,7 @@ def clip_groups(sources: list[tuple[str, str]]) -> list[str]:
 
 def pack(
     sequences: Iterable[Sequence], source: str, dt: float, folder: str | Path, representation: Name = "markers",
-    strides: tuple[int, ...] = (1,), balance: bool = False,
+    strides: tuple[int, ...] = (1,), balance: bool = False, commits: tuple[str, ...] = (),
 ) -> PackedDataset:  # fmt: skip
     """Write sequences one by one into `folder`; kept as it is if it was packed from the same source before.
 
@@ -192,6 +194,7 @@ def pack(
       representation: of the motions.
       strides: frames per step of each rate that windows are wanted at, the recorded rate's first.
       balance: whether the sequences have one.
+      commits: of the package that recorded them.
     """
     folder = Path(folder)
     if (folder / "index.json").exists() and json.loads((folder / "index.json").read_text())["source"] == source:
@@ -211,7 +214,7 @@ def pack(
     for file in files.values():
         file.close()
     index = {"source": source, "dt": dt, "representation": representation, "strides": strides, "balance": balance}
-    write_json(folder / "index.json", {**index, "sequences": rows})
+    write_json(folder / "index.json", {**index, "commits": commits, "sequences": rows})
     return PackedDataset(folder)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from imdy_jax.humanoid import GRAVITY
+from imdy_jax.motion.filters import zero_phase
 from imdy_jax.report import Table
 from imdy_jax.run import replacing
 from imdy_jax.skeleton import LEFT_FOOT, RIGHT_FOOT, joint_index
@@ -44,32 +45,35 @@ STYLE: dict[Any, Any] = {
 SAGITTAL = (("hip", "extension", 1.0), ("knee", "extension", -1.0), ("ankle", "plantar flexion", 1.0))
 
 
+class Curves(NamedTuple):
+    """Dynamics of T steps from one source."""
+
+    label: str
+    fps: float  # steps per second
+    torque: np.ndarray  # (T, 23, 3) N·m, child axes
+    force: np.ndarray  # (T, 24, 3) N, world axes
+    halves: tuple[np.ndarray, np.ndarray] | None = None  # of error bars about both, where there are any
+
+
 def gait(
-    path: str | Path,
-    fps: float,
-    mass: float,
-    recorded: tuple[np.ndarray, np.ndarray],
-    estimated: tuple[np.ndarray, np.ndarray] | None = None,
-    title: str = "",
-    labels: tuple[str, str] = ("recorded", "estimated"),
-) -> None:
+    path: str | Path, mass: float, sources: Sequence[Curves], title: str = "", cutoff: float | None = None,
+    band: str = "error bars",
+) -> None:  # fmt: skip
     """Hip, knee and ankle torques in the sagittal plane and the vertical force under each foot, over time.
 
     Args:
       path: picture to write.
-      fps: frames per second.
       mass: kg, of the subject.
-      recorded, estimated: joint torques (T, 23, 3), N·m in child axes, and contact forces (T, 24, 3), N in world axes.
+      sources: the first is what was recorded, or is compared with.
+      cutoff: Hz; each curve is low-passed at it and drawn over its pale raw self. A source of so few steps per second
+        that it has nothing above the cut-off is drawn as it is.
+      band: what the bands of error bars tell.
     """
     with saved_figure(path, (8.2, 7.2)) as figure:
         axes = figure.subplots(4, 2, sharex=True, sharey="row")
-        for source, colour, label in zip((recorded, estimated), (RECORDED, ESTIMATED), labels, strict=True):
-            if source is None:
-                continue
+        for source, colour in zip(sources, (RECORDED, *COLOURS), strict=False):
             for column, side in enumerate(("left", "right")):
-                curves = gait_curves(*source, mass, side)
-                for axis, curve in zip(axes[:, column], curves, strict=True):
-                    axis.plot(np.arange(len(curve)) / fps, curve, color=colour, label=label)
+                _gait_side(axes[:, column], source, mass, side, colour, cutoff, band)
         names = [f"{joint} torque ({action} +)" for joint, action, _ in SAGITTAL] + ["foot, vertical force"]
         for row, (name, unit) in enumerate(zip(names, ["N·m/kg"] * 3 + ["body weight"], strict=True)):
             for axis, side in zip(axes[row], ("left", "right"), strict=True):
@@ -80,6 +84,35 @@ def gait(
         for axis in axes[-1]:
             axis.set_xlabel("time (s)")
         _legend(figure, axes[0, 0], title)
+
+
+def _gait_side(
+    axes: np.ndarray, source: Curves, mass: float, side: str, colour: str, cutoff: float | None, band: str
+) -> None:
+    raw = gait_curves(source.torque, source.force, mass, side)
+    time = (np.arange(len(raw[0])) + 0.5) / source.fps  # a step's mean is of its middle
+    if source.halves is not None:
+        error_bars(axes, time, raw, gait_curves(*source.halves, mass, side), colour, band)
+    for axis, curve in zip(axes, raw, strict=True):
+        if cutoff is None or cutoff >= source.fps / 2:
+            axis.plot(time, curve, color=colour, label=source.label)
+            continue
+        axis.plot(time, curve, color=colour, linewidth=0.7, alpha=0.4, label=f"{source.label}, raw")
+        slow = zero_phase(curve, source.fps, cutoff)
+        axis.plot(time, slow, color=colour, label=f"{source.label}, below {cutoff:g} Hz")
+
+
+def error_bars(
+    axes: Sequence[Axes] | np.ndarray, time: np.ndarray, curves: Sequence[np.ndarray], halves: Sequence[np.ndarray],
+    colour: str, label: str,
+) -> None:  # fmt: skip
+    """Bands about curves (T,), one on each axis; of half-widths that went through gait_curves the size counts.
+
+    A foot's is the sum of its segments', as if they erred alike.
+    """
+    for axis, curve, half in zip(axes, curves, halves, strict=True):
+        ends = curve - np.abs(half), curve + np.abs(half)
+        axis.fill_between(time, *ends, color=colour, alpha=0.18, linewidth=0.0, label=label)
 
 
 def gait_curves(torque: np.ndarray, force: np.ndarray, mass: float, side: str) -> list[np.ndarray]:
@@ -186,9 +219,11 @@ def saved_figure(path: str | Path, size: tuple[float, float]) -> Iterator[Figure
 
 
 def _legend(figure: Figure, axis: Axes, title: str, always: bool = True) -> None:
-    """Title at the top left, and the lines' names beside it."""
+    """Title at the top left, and the lines' names beside it, or where they are many below."""
     handles, labels = axis.get_legend_handles_labels()
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=RECORDED)
     if always or len(labels) > 1:
-        figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False)
+        place: Literal["outside lower center", "outside upper right"]
+        place = "outside lower center" if len(labels) > 3 else "outside upper right"
+        figure.legend(handles, labels, loc=place, ncols=len(labels), frameon=False)

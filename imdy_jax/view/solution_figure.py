@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from imdy_jax.analysis.plausibility import IMPLAUSIBLE
 from imdy_jax.analysis.solution import Solution
 from imdy_jax.humanoid import GRAVITY
-from imdy_jax.view.plots import ESTIMATED, RECORDED, SAGITTAL, gait_curves, saved_figure
+from imdy_jax.view.plots import ESTIMATED, RECORDED, SAGITTAL, error_bars, gait_curves, saved_figure
 
 WRONG = "#f6d9d6"
 _PLAIN = "#5b7fa6"
@@ -58,7 +58,7 @@ def _leg(axes: np.ndarray, solution: Solution, time: np.ndarray, side: str) -> N
         told = gait_curves(said.torque, said.force, mass, side)
         if said.intervals is not None:
             halves = gait_curves(said.intervals.torque[-1], said.intervals.force[-1], mass, side)
-            _bands(axes, time, told, halves)
+            error_bars([*axes[1:], axes[0]], time, told, halves, _PLAIN, "holds 90 %")
         curves = [(told, _PLAIN, "ImDyS, uncorrected", 1.1), (curves[0][0], ESTIMATED, "corrected", 1.6)]
     label = {"result": None}
     for (*torques, force), colour, name, width in curves:
@@ -69,17 +69,6 @@ def _leg(axes: np.ndarray, solution: Solution, time: np.ndarray, side: str) -> N
         axis.set(title=f"{side} {joint} torque ({action} +)", ylabel="N·m/kg")
     for axis in axes:
         axis.axhline(0.0, color="#9aa0a8", linewidth=0.8, zorder=1)
-
-
-def _bands(axes: np.ndarray, time: np.ndarray, curves: list[np.ndarray], halves: list[np.ndarray]) -> None:
-    """Error bars about the curves of one leg: the force's first, which is the last of the curves.
-
-    A foot's is the sum of its segments', as if they erred alike.
-    """
-    for axis, curve, half in zip(axes, [curves[-1], *curves[:-1]], [halves[-1], *halves[:-1]], strict=True):
-        width = np.abs(half)  # torques are signed as gait analysis has them
-        ends = curve - width, curve + width
-        axis.fill_between(time, *ends, color=_PLAIN, alpha=0.18, linewidth=0.0, label="holds 90 %")
 
 
 def _share_heights(axes: np.ndarray) -> None:
