@@ -1,8 +1,10 @@
 """What is kept of a policy that is judged on its way: the best, however often the process dies and is set back."""
 
+import functools
 import itertools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,10 +18,12 @@ from imdy_jax.run import Checkpoints, RunFolder
 CONFIG = TrainConfig(ppo=PPOConfig(hidden=(4,), critic_hidden=(4,)))
 
 
+@functools.cache
 def _policy(seed: int) -> Trained:
     policy = make_policy((4,), (4,), 2, CONFIG.ppo.spread)
-    params = policy.init(jax.random.PRNGKey(seed), 3)
-    return Trained(policy, jax.tree.map(lambda x: x + seed, params), init_normalizer(3)._replace(seen=1.0 * seed))
+    params = policy.init(jax.random.PRNGKey(0), 3)
+    normalizer = init_normalizer(3)._replace(seen=jnp.float32(seed))
+    return Trained(policy, jax.tree.map(lambda x: x + seed, params), normalizer)
 
 
 def _judged(step: int, lost: int, error: float | None) -> Judged:
