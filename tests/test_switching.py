@@ -249,5 +249,5 @@ def test_a_change_is_judged_until_the_next_and_by_its_own_episode_only():
     assert judged(at(10), failed=at(31))[0][0] and not judged(at(10), failed=at(30))[0][0]  # watched for 20 steps
     assert len(judged(at(10, 15))) == 1 and len(judged(at(10, 20))) == 2  # the first has too little time
     assert [held for held, _ in judged(at(10, 25), failed=at(26))] == [True, False]
-    assert judged(at(95)) == [] and judged(at(10), left=np.full(100, 9)) == []
+    assert judged(never) == [] and judged(at(95)) == [] and judged(at(10), left=np.full(100, 9)) == []
     assert judged(at(10), failed=at(22), left=np.full(100, 11))[0][0]  # its clip was over before

@@ -64,7 +64,7 @@ def judge_switches(
     """
     judged = []
     moments = np.flatnonzero(switched)
-    for t, following in zip(moments, [*moments[1:], len(switched) - 1], strict=True):
+    for t, following in zip(moments, np.append(moments, len(switched) - 1)[1:], strict=True):
         room = min(following - t, left[t])
         if room < config.least:
             continue
