@@ -214,7 +214,7 @@ def test_a_training_keeps_in_its_checkpoint_where_references_are(tmp_path, seldo
     assert np.abs(learner.env.placed.shift).max() > 0 and np.abs(learner.env.placed.turn[:, 3]).max() > 0
 
 
-def test_gentle_clips_are_changed_between_and_from_out_of_reach_one_is_lost(seldom):
+def test_gentle_clips_are_changed_between_and_the_same_seed_tells_the_same(seldom):
     config = SwitchingConfig(per_clip=4, rate=5.0, steps=60, watch=8, least=6, near=0.1)
     method = reinforcement(seldom, PPO)
     untrained = method.trained(jax.jit(method.init)(jax.random.PRNGKey(0)))
@@ -224,8 +224,6 @@ def test_gentle_clips_are_changed_between_and_from_out_of_reach_one_is_lost(seld
     assert np.isfinite(steps).mean() > 0.9
     again = evaluate_switches(untrained, seldom, np.arange(2), lengths, config, seed=0)
     np.testing.assert_array_equal(again[1], steps)
-    strict = ImitationEnv(seldom.physics, seldom.table, dataclasses.replace(seldom.config, stray_limit=1e-4))
-    assert not evaluate_switches(untrained, strict, np.arange(2), lengths, config, seed=0)[0].any()
     with pytest.raises(ValueError, match=r"no change of clip to judge in 60 control steps at 5\.0 per second"):
         evaluate_switches(untrained, seldom, np.arange(2), lengths, dataclasses.replace(config, least=50), seed=0)
 
