@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.imitator import COMPOSER, ImitatorConfig, column_name, load_policy
-from envs.scoreboard import Scoreboard
+from envs.scoreboard import Scoreboard, summary
 from envs.world import Cast, playing_env, training_env
+from imdy_jax.imitation.best import Best
 from imdy_jax.imitation.evaluate import ClipScore, make_judge
 from imdy_jax.imitation.mining import (
     Curriculum,
@@ -79,11 +80,12 @@ def train_composer(course: Course, columns: list[Trained]) -> Trained:
     learning = reinforcement(training_env(cast, config.world, config.num_envs), config.train.ppo, columns=columns)
     lasting = replace(config, train=replace(config.train, minutes=mining.compose_minutes))
 
-    def assess(minutes: float, samples: int, scores: list[ClipScore]) -> bool:
-        board.add(minutes, samples, scores)
+    def assess(judged: Judged, best: Judged, scores: list[ClipScore]) -> bool:
+        board.add(judged.minutes, judged.samples, scores)
         return False
 
-    return _train_assessed(learning, course, lasting, run, everything, assess)
+    _train_assessed(learning, course, lasting, run, everything, assess)
+    return load_policy(run, config, columns)
 
 
 def _train_column(
@@ -95,38 +97,42 @@ def _train_column(
     board = course.board(run, f"Column {len(curriculum.columns) - 1}", rows)
     learning = reinforcement(training_env(course.cast, own.world, own.num_envs, rows), own.train.ppo, begin)
 
-    def assess(minutes: float, samples: int, scores: list[ClipScore]) -> bool:
+    def assess(judged: Judged, best: Judged, scores: list[ClipScore]) -> bool:
         nonlocal column
-        failed = tuple(int(row) for row, s in zip(rows, scores, strict=True) if not s.success)
-        column = judge(column, Judged(minutes, samples, failed))
+        column = judge(column, judged, best)
         write_curriculum(path, curriculum.with_last(column))
-        board.add(minutes, samples, scores)
+        board.add(judged.minutes, judged.samples, scores)
         return bool(reason_to_freeze(column.success, mining))
 
-    trained = _train_assessed(learning, course, own, run, rows, assess)
+    _train_assessed(learning, course, own, run, rows, assess)
     column = replace(column, frozen=reason_to_freeze(column.success, mining) or "its time is used up")
     print(f"{column_name(len(curriculum.columns) - 1)} is frozen: {column.frozen}", flush=True)
     curriculum = curriculum.with_last(column)
     write_curriculum(path, curriculum)
-    return trained, curriculum
+    return load_policy(run, own), curriculum
 
 
 def _train_assessed(
     learning: Method, course: Course, own: ImitatorConfig, run: RunFolder, rows: np.ndarray,
-    assess: Callable[[float, int, list[ClipScore]], bool],
-) -> Trained:  # fmt: skip
-    """Train, with an evaluation on rows of the cast every so many minutes and at the end; assess may call it a day."""
-    cast = course.cast
-    judged = make_judge(playing_env(cast, own.world, cast.subjects[rows]), rows, cast.lengths[rows])
+    assess: Callable[[Judged, Judged, list[ClipScore]], bool],
+) -> None:  # fmt: skip
+    """Train, with an evaluation on rows of the cast every so many minutes and at the end, of which the best is kept.
+
+    assess is told of each, of the best so far and of the clips' scores, and may call it a day.
+    """
+    cast, best = course.cast, Best(run)
+    play = make_judge(playing_env(cast, own.world, cast.subjects[rows]), rows, cast.lengths[rows])
     done = set()
 
     def at_milestone(minutes: float, trained: Trained, samples: int) -> bool:
         done.add(samples)
-        return assess(minutes, samples, judged(trained))
+        scores = play(trained)
+        failed = tuple(int(row) for row, s in zip(rows, scores, strict=True) if not s.success)
+        judged = Judged(minutes, samples, failed, summary(scores)[1])
+        return assess(judged, best.offer(samples // learning.samples, trained, judged), scores)
 
     every = course.config.mining.evaluate_every
     trained = train(learning, own.train, run, own.seed, (), at_milestone, every=every)
     last = (read_metrics(run.path / "metrics.jsonl") or [{"seconds": 0.0, "samples": 0}])[-1]
     if last["samples"] not in done:
         at_milestone(last["seconds"] / 60, trained, last["samples"])
-    return trained

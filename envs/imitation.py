@@ -1,74 +1,31 @@
 """The imitation task: reset and step of N humanoids, each following a clip. Orchestration only."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from envs.beginning import Beginning, begin
+from envs.control import pd_target
 from envs.episodes import TaskState, under_way
-from envs.falls import lay, make_falls
-from envs.feedforward import BalanceGains, balancing_torque
+from envs.falls import make_falls
 from envs.guide import Guide
-from envs.observation import observation_size, observe
-from envs.physics import Physics, PhysicsState, Substeps
-from envs.pushes import Push, PushConfig, no_push, push_on
-from envs.recovery import Recovery, RecoveryConfig, judge, recovering, tell, waiting
+from envs.observation import observation_size, observe_all
+from envs.physics import Physics, PhysicsState
+from envs.pushes import no_push, push_along
+from envs.recovery import Recovery, judge, recovering, tell
 from envs.reference import Bodies, ReferenceTable, body_state
-from envs.reward import RewardScales, RewardWeights, energy_term, imitation_terms, recovery_term, total
-from envs.starts import StartConfig, Tally, blank_tally, count, draw_starts, start_weights
-from envs.style import STYLE_SIZE, at_rest, flat, moved_on, style_features
+from envs.reward import step_terms, total
+from envs.select import select
+from envs.starts import Tally, blank_tally, count, draw_starts, start_weights
+from envs.style import STYLE_SIZE, RecordedStyle, flat, moved_on
+from envs.switching import Placed, draw_switches, in_place, meeting, put_bodies, waited
+from envs.task import ACTION_SIZE, TaskConfig
 from envs.termination import diverged, strayed
-from imdy_jax import rotation
 from imdy_jax.imitation.environment import StepResult, Transition
-from imdy_jax.skeleton import GROUPS, NUM_JOINTS
 
-Tree = TypeVar("Tree")
-ACTION_SIZE = 3 * NUM_JOINTS
-_HARVEST, _FALL, _PUSH = 11, 12, 13  # what is folded into a step's key, beyond what drawing starts splits off it
-# How far an action turns a joint, against a leg joint: balance is made with legs and trunk, and what the policy tries
-# out in the hands only blurs what it learns about the legs.
-_REACH = np.array([{"leg": 1.0, "toe": 0.5, "spine": 1.0, "arm": 0.5, "hand": 0.25}[g] for g in GROUPS[1:]])[:, None]
-
-
-@dataclass(frozen=True)
-class TaskConfig:
-    """The imitation task. All three of the controller's aids off is the plain PD control of the paper."""
-
-    relative_target: bool = True  # the action turns the reference pose; off: it turns the rest pose
-    reference_velocity: bool = True  # the damper acts on the velocity error; off: on the velocity
-    feedforward: bool = True  # the reference's inverse-dynamics torque is added to the target
-    balance: bool = True  # the feed-forward is computed at the state reached and corrects the root; off: precomputed
-    gains: BalanceGains = BalanceGains()
-    action_scale: float = 0.4  # rad of target rotation per unit of action, relative target
-    absolute_action_scale: float = 3.0  # the same without it: the action has to span the joint's whole range
-    stray_limit: float = 0.25  # m: training episodes end beyond it
-    ahead: tuple[int, ...] = (2, 5, 9, 14)  # control steps after the next one that the policy foresees; PHC: none
-    style_steps: int = 0  # control steps that style is judged by (imdy_jax.imitation.amp); 0: it is not
-    starts: StartConfig = StartConfig()
-    recovery: RecoveryConfig = RecoveryConfig()
-    push: PushConfig = PushConfig()
-    weights: RewardWeights = RewardWeights()
-    scales: RewardScales = RewardScales()
-
-    def __post_init__(self) -> None:
-        if self.recovery.on and not self.recovery.near < self.stray_limit:
-            raise ValueError(
-                f"recovery.near is {self.recovery.near} m with stray_limit {self.stray_limit} m, expected less: who "
-                "has just recovered must not have strayed"
-            )
-
-
-class _Start(NamedTuple):
-    """How N episodes begin."""
-
-    q: jax.Array
-    v: jax.Array
-    bodies: Bodies
-    history: jax.Array | None
-    recovery: Recovery | None
+_HARVEST, _PUSH, _SWITCH = 11, 13, 14  # what is folded into a step's key, beyond what drawing starts splits off it
 
 
 class ImitationEnv:
@@ -76,7 +33,7 @@ class ImitationEnv:
 
     clip_choices (N, K): the clips of each env. guide: what the action is added to, where a way is known.
     Where episodes may begin fallen, everyone falls once before the first of them: raises ValueError where a body does
-    not come to rest.
+    not come to rest, and where references are to change beside a guide.
     """
 
     action_size = ACTION_SIZE
@@ -85,16 +42,20 @@ class ImitationEnv:
         self, physics: Physics, table: ReferenceTable, config: TaskConfig, clip_choices: jax.Array | None = None,
         guide: Guide | None = None,
     ):  # fmt: skip
+        config.switch.check_unguided(guide is not None)
         self.physics, self.table, self.config, self.guide = physics, table, config, guide
         self.num_envs = physics.num_envs
         self.observation_size = observation_size(len(config.ahead))
         everything = jnp.broadcast_to(jnp.arange(table.num_clips), (self.num_envs, table.num_clips))
         self.clip_choices = everything if clip_choices is None else jnp.asarray(clip_choices)
         self.style_size = config.style_steps * STYLE_SIZE
-        self._style = jax.vmap(style_features)(table.bodies).astype(jnp.float32) if config.style_steps else None
+        self._style = RecordedStyle(table, config.style_steps) if config.style_steps else None
         self._blank = blank_tally(table, int(jnp.max(table.length)))
         asked = config.recovery
         self._falls = make_falls(physics, asked.seed, asked.falls) if asked.share else None
+        self._seconds = physics.timestep * physics.substeps  # of a control step
+        self._unpushed = no_push(self.num_envs) if config.push.probability else None
+        self._in_place = in_place(self.num_envs, table.q.dtype) if config.switch.rate else None
 
     def reset(self, key: jax.Array) -> tuple[TaskState, jax.Array]:
         """Random clips and random frames of them, a share of the humanoids fallen beside them."""
@@ -124,49 +85,51 @@ class ImitationEnv:
         """The humanoids marked in fresh (N,) bool start as in `start`, the others go on."""
         started, seen = self.start(clip, frame, state.key)
         apart = partial(replace, tally=None, key=None)  # those are of all humanoids together
-        chosen = _select(fresh, apart(started), apart(state))
-        return replace(chosen, tally=state.tally, key=state.key), _select(fresh, seen, observation)
+        chosen = select(fresh, apart(started), apart(state))
+        return replace(chosen, tally=state.tally, key=state.key), select(fresh, seen, observation)
 
     def step(self, state: TaskState, action: jax.Array, push: jax.Array | None = None) -> StepResult:
         """One control step towards the reference's next frame, the chest pushed by (N, 3) N, world axes.
 
-        Finished episodes restart elsewhere, but for those that a harvest makes recover where they have failed.
+        Finished episodes restart elsewhere, but for those that a harvest makes recover where they have failed; of the
+        others some may go on with another clip.
         """
-        config, clip, recovery, before = self.config, state.clip, state.recovery, state.physics
+        config, clip, recovery, placed, before = self.config, state.clip, state.recovery, state.placed, state.physics
         frame = state.frame + (1 if recovery is None else ~recovery.active)
         key, draw = jax.random.split(state.key)
-        push, pushing = self._push(state.push, push, draw)
-        target = self.target(before, clip, frame, action, recovery)
+        push, pushing = push_along(config.push, state.push, push, jax.random.fold_in(draw, _PUSH))
+        target = self.target(before, clip, frame, action, recovery, placed)
         after, substeps = self.physics.step(before, target, push)
 
         broken = jax.vmap(diverged)(after.q, after.v)
         bodies = jax.vmap(body_state)(self.physics.humanoid, after.q, after.v)
-        reference = self._reference(self.table.row(clip, frame))
+        reference = put_bodies(placed, self.table.at(clip, frame))
         gap = jnp.mean(jnp.linalg.norm(bodies.position - reference.position, axis=-1), axis=-1)
-        terms = self._terms(bodies, reference, substeps, gap, recovery)
-        reward = total(terms, config.weights)
+        terms = step_terms(bodies, reference, substeps, gap, recovery, config.scales, self._seconds)
         off = jax.vmap(strayed, in_axes=(0, 0, None))(bodies.position, reference.position, config.stray_limit)
+        off = off if placed is None else off & (placed.grace == 0)
         failed, over, going = judge(recovery, off, frame >= self.table.length[clip] - 1, gap, config.recovery)
         terminated = failed | broken
-        truncated = ~terminated & over
-        history = moved_on(state.history, bodies)
+        done = terminated | over
+        history, away = moved_on(state.history, bodies), state.on_the_way
+        tally = count(state.tally, clip, frame, terminated & ~away, config.starts.memory, jnp.where(away, 0.0, 1.0))
+        reached = under_way(after, clip, frame, history, tally, key, going, pushing, waited(placed))
+        following, there = self._go_on(reached, bodies, failed & ~broken & ~over, done, draw)
+        following, switched = self._switch(following, ~done, draw)
+        observation, final = self._seen(there, following), self._seen(bodies, reached)
         told = {"body_error": gap, "diverged": broken, "clipped": jnp.mean(substeps.clipped, axis=(1, 2))}
-        told |= tell(recovery, going)
-        counted = 1.0 if recovery is None else jnp.where(recovery.active, 0.0, 1.0)
-        lost = terminated if recovery is None else terminated & ~recovery.active
-        tally = count(state.tally, clip, frame, lost, config.starts.memory, counted)
-        reached = under_way(after, clip, frame, history, tally, key, going, pushing)
-        following, observation = self._go_on(reached, bodies, failed & ~broken & ~over, terminated | truncated, draw)
+        if switched is not None:  # what is to come of it is part of what it is worth
+            told, final = told | {"switched": switched}, select(switched, observation, final)
         return StepResult(
             state=following,
             observation=observation,
             # A diverged state has no usable reward or observation; it is counted in `diverged` and ends the episode.
-            final_observation=jnp.where(broken[:, None], 0.0, self.observe(bodies, clip, frame, going)),
-            reward=jnp.where(broken, 0.0, reward),
-            terms=terms | told,
+            final_observation=jnp.where(broken[:, None], 0.0, final),
+            reward=jnp.where(broken, 0.0, total(terms, config.weights)),
+            terms=terms | told | tell(recovery, going),
             style=flat(history, broken),
             terminated=terminated,
-            truncated=truncated,
+            truncated=~terminated & over,
             transition=Transition(
                 before.q, before.v, target, substeps, after.q, after.v, bodies.position, reference.position
             ),
@@ -174,161 +137,86 @@ class ImitationEnv:
 
     def _go_on(
         self, reached: TaskState, bodies: Bodies, fallen: jax.Array, done: jax.Array, draw: jax.Array
-    ) -> tuple[TaskState, jax.Array]:
-        """Those who are done (N,) bool start elsewhere, or of the fallen (N,) bool some recover where they are."""
+    ) -> tuple[TaskState, Bodies]:
+        """Those who are done (N,) bool start elsewhere, or of the fallen (N,) bool some recover where they are.
+
+        Also the bodies (N, ...) of who goes on and who starts.
+        """
         config, going = self.config.recovery, reached.recovery
         if going is not None:
             harvested = fallen & (jax.random.uniform(jax.random.fold_in(draw, _HARVEST), done.shape) < config.harvest)
-            going = _select(harvested, recovering(harvested, going.gap, config), going)
+            going = select(harvested, recovering(harvested, going.gap, config), going)
             done = done & ~harvested
         clip, frame = self._draw_starts(draw, reached.tally)
         clip, frame = jnp.where(done, clip, reached.clip), jnp.where(done, frame, reached.frame)
         start = self._begin(clip, frame, draw, config.share)
         dtype = reached.physics.q.dtype
-        physics = _select(done, self.physics.reset(start.q.astype(dtype), start.v.astype(dtype)), reached.physics)
-        recovery = _select(done, start.recovery, going)
-        observation = self.observe(_select(done, start.bodies, bodies), clip, frame, recovery)
-        history = _select(done, start.history, reached.history)
-        push = _select(done, self._no_push(), reached.push)
-        following = under_way(physics, clip, frame, history, reached.tally, reached.key, recovery, push)
-        return following, observation
+        physics = select(done, self.physics.reset(start.q.astype(dtype), start.v.astype(dtype)), reached.physics)
+        recovery, history = select(done, (start.recovery, start.history), (going, reached.history))
+        push, placed = select(done, (self._unpushed, self._in_place), (reached.push, reached.placed))
+        following = under_way(physics, clip, frame, history, reached.tally, reached.key, recovery, push, placed)
+        return following, select(done, start.bodies, bodies)
+
+    def _switch(self, state: TaskState, may: jax.Array, draw: jax.Array) -> tuple[TaskState, jax.Array | None]:
+        """Some of those who may (N,) bool, and do not recover, go on with another clip; and who does (N,) bool."""
+        if state.placed is None:
+            return state, None
+        whether, which = jax.random.split(jax.random.fold_in(draw, _SWITCH))
+        may = may if state.recovery is None else may & ~state.recovery.active
+        clip, frame = self._draw_starts(which, state.tally, state.clip)
+        switched = may & (clip != state.clip) & draw_switches(self.config.switch, whether, self.num_envs, self._seconds)
+        met = meeting(state.physics.q, self.table.q[self.table.row(clip, frame)], self.config.switch)
+        clip, frame, placed = select(switched, (clip, frame, met), (state.clip, state.frame, state.placed))
+        unchanged = state.history, state.tally, state.key, state.recovery, state.push
+        return under_way(state.physics, clip, frame, *unchanged, placed), switched
 
     def _started(
         self, clip: jax.Array, frame: jax.Array, key: jax.Array, draw: jax.Array, share: float
     ) -> tuple[TaskState, jax.Array]:
         start = self._begin(clip, frame, draw, share)
         physics = self.physics.reset(start.q, start.v)
-        observation = self.observe(start.bodies, clip, frame, start.recovery)
-        push = self._no_push()
-        return under_way(physics, clip, frame, start.history, self._blank, key, start.recovery, push), observation
+        state = under_way(
+            physics, clip, frame, start.history, self._blank, key, start.recovery, self._unpushed, self._in_place
+        )
+        return state, self._seen(start.bodies, state)
 
-    def _begin(self, clip: jax.Array, frame: jax.Array, draw: jax.Array, share: float) -> _Start:
+    def _begin(self, clip: jax.Array, frame: jax.Array, draw: jax.Array, share: float) -> Beginning:
         """Episodes at frame (N,) of clip (N,): on the reference, but a share of them fallen beside it."""
-        config, row = self.config.recovery, self.table.row(clip, frame)
-        reference, upright = self._reference(row), None
-        if config.on:
-            upright = recovering(jnp.zeros(len(row), bool), jnp.zeros(len(row), self.table.q.dtype), config)
-        start = _Start(self.table.q[row], self.table.v[row], reference, self._recorded(clip, frame), upright)
-        if self._falls is None or not share:
-            return start
-        for_lot, for_fall = jax.random.split(jax.random.fold_in(draw, _FALL))
-        q, v = lay(self._falls, for_fall, start.q[:, :2], config.away)
-        bodies = jax.vmap(body_state)(self.physics.humanoid, q, v)
-        gap = jnp.mean(jnp.linalg.norm(bodies.position - reference.position, axis=-1), axis=-1)
-        lies = recovering(jnp.ones(len(row), bool), gap, config)
-        fallen = _Start(q, v, bodies, at_rest(start.history, bodies), lies)
-        return _select(jax.random.uniform(for_lot, row.shape) < share, fallen, start)
-
-    def _push(self, pushing: Push | None, push: jax.Array | None, draw: jax.Array) -> tuple:
-        """Force (N, 3) of this step, which pushes that are under way add to, or None; and what is left of those."""
-        if pushing is None:
-            return push, None
-        force, pushing = push_on(self.config.push, pushing, jax.random.fold_in(draw, _PUSH))
-        return force if push is None else force + push, pushing
-
-    def _no_push(self) -> Push | None:
-        return no_push(self.num_envs) if self.config.push.probability else None
-
-    def _terms(
-        self, bodies: Bodies, reference: Bodies, substeps: Substeps, gap: jax.Array, recovery: Recovery | None
-    ) -> dict[str, jax.Array]:
-        """Named parts of the reward (N,): of imitating or of recovering, and of energy."""
-        terms = jax.vmap(partial(imitation_terms, scales=self.config.scales))(bodies, reference)
-        if recovery is not None:
-            seconds = self.physics.timestep * self.physics.substeps
-            rises = jax.vmap(partial(recovery_term, seconds=seconds))(bodies, reference, gap, recovery.gap)
-            terms = {name: jnp.where(recovery.active, 0.0, x) for name, x in terms.items()}
-            terms["recovery"] = jnp.where(recovery.active, rises, 0.0)
-        terms["energy"] = jax.vmap(energy_term)(substeps.torque, _joint_velocity(substeps.v))
-        return terms
+        row, humanoid = self.table.row(clip, frame), self.physics.humanoid
+        history = self._style.until(clip, frame) if self._style else None
+        return begin(self.table, row, history, self._falls, humanoid, draw, share, self.config.recovery)
 
     def demonstrate(self, key: jax.Array, count: int) -> jax.Array:
         """What style is judged by (count, K · 196), at random moments of the reference."""
-        row = jax.random.randint(key, (count,), 0, len(self.table.q))
-        clip = jnp.searchsorted(self.table.start, row, side="right") - 1
-        return flat(self._recorded(clip, row - self.table.start[clip]), jnp.zeros(count, bool))
-
-    def _recorded(self, clip: jax.Array, frame: jax.Array) -> jax.Array | None:
-        """The reference's history (N, K, 196) up to frame (N,) of clip (N,); before its start a clip stands still."""
-        if self._style is None:
-            return None
-        back = jnp.arange(1 - self.config.style_steps, 1)
-        return self._style[self.table.row(clip[:, None], frame[:, None] + back[None])]
+        return flat(self._style.draw(key, count) if self._style else None, jnp.zeros(count, bool))
 
     def target(
         self, state: PhysicsState, clip: jax.Array, frame: jax.Array, action: jax.Array,
-        recovery: Recovery | None = None,
+        recovery: Recovery | None = None, placed: Placed | None = None,
     ) -> jax.Array:  # fmt: skip
-        """PD target (N, 23, 4) for action (N, 69): reference ∘ exp(feed-forward / kp) ∘ exp(scale · action).
+        """PD target (N, 23, 4) for action (N, 69) at states on the way to frame (N,) of clip (N,).
 
         Where there is a guide, its action is added. Who recovers has neither feed-forward nor guide.
         """
-        config, humanoid, q = self.config, self.physics.humanoid, state.q
-        row, guided = self.table.row(clip, frame), action
+        row, advice = self.table.row(clip, frame), None
         if self.guide is not None:
-            guided = action + self.guide.advise(self.table.row(clip, frame - 1), q, state.v)
-        offset = guided.reshape(-1, NUM_JOINTS, 3).astype(q.dtype)
-        advance = jnp.zeros_like(offset)
-        if config.reference_velocity:
-            lag = humanoid.damping / humanoid.stiffness
-            advance = advance + lag[..., None] * _joint_velocity(self.table.v[row])
-        if config.feedforward:
-            advance = advance + self._feedforward(state, row) / humanoid.stiffness[..., None]
-        turn = rotation.exp(advance.astype(q.dtype))
-        if config.relative_target:
-            base = self.table.q[row][:, 7:].reshape(-1, NUM_JOINTS, 4).astype(q.dtype)
-            turn = rotation.multiply(rotation.multiply(base, turn), rotation.exp(config.action_scale * _REACH * offset))
-        else:
-            turn = rotation.multiply(rotation.exp(config.absolute_action_scale * offset), turn)
-        if recovery is None:
-            return turn
-        return _select(recovery.active, self._rising(row, action.astype(q.dtype)), turn)
+            advice = self.guide.advise(self.table.row(clip, frame - 1), state.q, state.v)
+        return pd_target(self.config, self.physics.humanoid, self.table, state, row, action, advice, recovery, placed)
 
-    def _rising(self, row: jax.Array, action: jax.Array) -> jax.Array:
-        """PD target (N, 23, 4) of who recovers: action turns the pose that waits, and far enough to fold and push up.
-
-        Without feed-forward and reference velocity, which are for who is on the reference.
-        """
-        config, offset = self.config, action.reshape(-1, NUM_JOINTS, 3)
-        if not config.relative_target:
-            return rotation.exp(config.absolute_action_scale * offset)
-        pose = self.table.q[row][:, 7:].reshape(-1, NUM_JOINTS, 4).astype(action.dtype)
-        return rotation.multiply(pose, rotation.exp(config.recovery.action_scale * offset))
-
-    def _feedforward(self, state: PhysicsState, row: jax.Array) -> jax.Array:
-        if not self.config.balance:
-            return self.table.feedforward[row]
-        wanted = (self.table.q[row], self.table.v[row], self.table.a[row])
-        balance = jax.vmap(partial(balancing_torque, gains=self.config.gains))
-        return balance(self.physics.humanoid, state.q, state.v, *wanted)
-
-    def _reference(self, row: jax.Array) -> Bodies:
-        return jax.tree.map(lambda x: x[row], self.table.bodies)
-
-    def observe(self, bodies: Bodies, clip: jax.Array, frame: jax.Array, recovery: Recovery | None = None) -> jax.Array:
+    def observe(
+        self, bodies: Bodies, clip: jax.Array, frame: jax.Array, recovery: Recovery | None = None,
+        placed: Placed | None = None,
+    ) -> jax.Array:  # fmt: skip
         """Observation (N, O) of humanoids whose bodies (N, ...) are at frame (N,) of clip (N,)."""
-        ahead = self._reference(self.table.row(clip, frame + 1))
-        further = 1 + jnp.asarray(self.config.ahead, jnp.int32)
-        later = self.table.bodies.position[self.table.row(clip[:, None], frame[:, None] + further)]
-        if recovery is not None:
-            rest = partial(waiting, moments=len(further), sight=self.config.recovery.sight)
-            waits = jax.vmap(rest)(bodies, self._reference(self.table.row(clip, frame)))
-            ahead, later = _select(recovery.active, waits, (ahead, later))
-        return jax.vmap(observe)(bodies, ahead, self.physics.humanoid.betas, later).astype(jnp.float32)
+        config, betas = self.config, self.physics.humanoid.betas
+        sight = config.recovery.sight
+        return observe_all(self.table, betas, bodies, clip, frame, config.ahead, recovery, placed, sight)
 
-    def _draw_starts(self, key: jax.Array, tally: Tally) -> tuple[jax.Array, jax.Array]:
+    def _seen(self, bodies: Bodies, state: TaskState) -> jax.Array:
+        return self.observe(bodies, state.clip, state.frame, state.recovery, state.placed)
+
+    def _draw_starts(self, key: jax.Array, tally: Tally, but: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
         weights = start_weights(tally, self.table.length, self.config.starts.floor)
-        clip, frame = draw_starts(key, weights, self.clip_choices)
+        clip, frame = draw_starts(key, weights, self.clip_choices, but)
         latest = jnp.maximum(self.table.length[clip] - 2, 0)  # leaves a step to go
         return clip, jnp.minimum(frame, latest)
-
-
-def _joint_velocity(v: jax.Array) -> jax.Array:
-    """Joint part of v (..., 75) as (..., 23, 3), rad/s, child axes."""
-    return v[..., 6:].reshape(*v.shape[:-1], NUM_JOINTS, 3)
-
-
-def _select(where: jax.Array, yes: Tree, no: Tree) -> Tree:
-    """Leaf-wise choice along the environment axis."""
-    pick = lambda a, b: jnp.where(where.reshape(-1, *([1] * (a.ndim - 1))), a, b)  # noqa: E731
-    return jax.tree.map(pick, yes, no)

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from envs.imitation import ACTION_SIZE
 from envs.observation import observation_size
 from envs.people import PeopleConfig
 from envs.search import SearchConfig
+from envs.task import ACTION_SIZE
 from envs.tutored import TeachConfig
 from envs.ways import find_ways, make_guide
 from envs.world import Cast, WorldConfig
+from imdy_jax.imitation.best import BEST, NEWEST, holds_policy, kept_policies
 from imdy_jax.imitation.mining import FILE, MiningConfig, read_curriculum
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.train import TrainConfig, load
@@ -57,7 +58,7 @@ class Columns(NamedTuple):
 
 
 def open_columns(path: str | Path) -> Columns:
-    """Config and newest policies of a run folder of train_imitator.py; raises ValueError where there is none."""
+    """Config and policies of a run folder of train_imitator.py; raises ValueError where there is none."""
     folder = RunFolder.open(path)
     config = folder.config(ImitatorConfig)
     if config.mining.columns == 1:
@@ -69,7 +70,7 @@ def open_columns(path: str | Path) -> Columns:
 
 
 def open_imitator(path: str | Path) -> tuple[ImitatorConfig, Trained]:
-    """Config and newest policy of a run folder of train_imitator.py, the composer where it has columns.
+    """Config and policy of a run folder of train_imitator.py, the composer where it has columns.
 
     Raises ValueError where there is no policy, or columns without a composer.
     """
@@ -82,7 +83,9 @@ def open_imitator(path: str | Path) -> tuple[ImitatorConfig, Trained]:
 
 
 def load_policy(folder: RunFolder, config: ImitatorConfig, columns: Sequence[Trained] = ()) -> Trained:
-    """The newest policy of one run folder, or what weighs the columns; raises ValueError where there is none."""
+    """The policy of one run folder, or what weighs the columns: of its best evaluation, or where it was not judged on
+    its way, the newest. Raises ValueError where there is none.
+    """
     return load(folder, config.train, observation_size(len(config.world.task.ahead)), ACTION_SIZE, columns)
 
 
@@ -94,7 +97,7 @@ def column_name(number: int) -> str:
 def trained_parts(path: Path) -> list[str]:
     """Folders of the columns of a run that have a policy, and of the composer; raises ValueError where none has."""
     names = [*(column_name(k) for k in range(len(read_curriculum(path).columns))), COMPOSER]
-    trained = [name for name in names if any(step.name.isdigit() for step in (path / name / "policy").glob("*"))]
+    trained = [name for name in names if any(holds_policy(path / name / kept) for kept in (BEST, NEWEST))]
     if not trained:
         raise ValueError(f"{path}: no column has a policy yet; go on with train_imitator.py --resume")
     return trained
@@ -134,7 +137,7 @@ def begin_with(path: str, config: ImitatorConfig) -> Trained:
 
 
 def publish(path: str, to: str) -> None:
-    """Copy what it takes to act, and to go on learning, from a run folder to a new one: the newest policy, its config
+    """Copy what it takes to act, and to go on learning, from a run folder to a new one: the policy, its config
     without the people and motions, which have paths, its provenance and its table.
 
     Where it has columns, all of them go along. Raises ValueError where there is no policy, or something at the new
@@ -144,9 +147,10 @@ def publish(path: str, to: str) -> None:
     config = source.config(ImitatorConfig)
     mined = (source.path / FILE).exists()
     parts = trained_parts(source.path) if mined else []
-    step = None if mined else Checkpoints(source.path / "policy").latest_step()
+    kept = kept_policies(source.path)
+    step = None if mined else Checkpoints(kept).latest_step()
     if not mined and step is None:
-        raise ValueError(f"{source.path / 'policy'}: holds no policy; train one with train_imitator.py")
+        raise ValueError(f"{kept}: holds no policy; train one with train_imitator.py")
     if target.exists():
         raise ValueError(f"{target}: is there already, expected a new folder; name another, or remove it")
     target.mkdir(parents=True)
@@ -154,7 +158,7 @@ def publish(path: str, to: str) -> None:
     for part in parts:
         publish(str(source.path / part), str(target / part))
     if step is not None:
-        shutil.copytree(source.path / "policy" / str(step), target / "policy" / str(step))
+        shutil.copytree(kept / str(step), target / kept.name / str(step))
     for mark in target.rglob("commit_success.txt"):  # it says where it was written, and counts by being there
         mark.write_text("")
     for name in ("run.json", "tables/imitator.json", *([FILE] if mined else [])):

@@ -1,10 +1,15 @@
 """What the policy sees, in the heading frame of the root: itself, its shape, and how far the reference is (PHC)."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.reference import Bodies
+from envs.recovery import Recovery, waiting
+from envs.reference import Bodies, ReferenceTable
+from envs.select import select
+from envs.switching import Placed, put_bodies, put_points
 from imdy_jax import rotation
 from imdy_jax.humanoid import NUM_BETAS
 from imdy_jax.skeleton import NUM_BODIES, joint_index
@@ -43,6 +48,23 @@ def observe(bodies: Bodies, reference: Bodies, betas: jax.Array, later: jax.Arra
     goal += [ahead, _rotation_6d(turn, reference.rotation)]
     foreseen = rotation.rotate(turn, later[:, FORESEEN] - root)
     return jnp.concatenate([x.reshape(-1) for x in (*own, betas, *goal, foreseen)])
+
+
+def observe_all(
+    table: ReferenceTable, betas: jax.Array, bodies: Bodies, clip: jax.Array, frame: jax.Array, ahead: tuple[int, ...],
+    recovery: Recovery | None, placed: Placed | None, sight: float,
+) -> jax.Array:  # fmt: skip
+    """Observations (N, O) of bodies (N, 24, ...), shaped by betas (N, 10), at frame (N,) of clip (N,), of moments so
+    many control steps ahead of the next one. Who recovers sees its reference wait, and at most sight (m) away.
+    """
+    goal = put_bodies(placed, table.at(clip, frame + 1))
+    further = 1 + jnp.asarray(ahead, jnp.int32)
+    later = put_points(placed, table.bodies.position[table.row(clip[:, None], frame[:, None] + further)])
+    if recovery is not None:
+        rest = partial(waiting, moments=len(further), sight=sight)
+        waits = jax.vmap(rest)(bodies, put_bodies(placed, table.at(clip, frame)))
+        goal, later = select(recovery.active, waits, (goal, later))
+    return jax.vmap(observe)(bodies, goal, betas, later).astype(jnp.float32)
 
 
 def _rotation_6d(turn: jax.Array, rotations: jax.Array) -> jax.Array:

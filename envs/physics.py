@@ -7,7 +7,7 @@ from flax import struct
 
 from imdy_jax.humanoid import Humanoid
 from imdy_jax.mjcf import TO_SMPL
-from imdy_jax.skeleton import joint_index
+from imdy_jax.skeleton import NUM_JOINTS, joint_index
 
 CHEST = joint_index("spine3")  # what a push acts on
 CHEST_ROW = 1 + int(TO_SMPL.body_index[CHEST])  # of the bodies of the MuJoCo model; the world is the first
@@ -32,6 +32,11 @@ class Substeps:
     # segment; None unless the engine was asked to record
     clipped: jax.Array  # (N, S, 23) bool, the net torque exceeded the joint's effort limit
     converged: jax.Array  # (N, S) bool, the constraint solver met its tolerance
+
+
+def joint_velocity(v: jax.Array) -> jax.Array:
+    """Joint part of v (..., 75) as (..., 23, 3), rad/s, child axes."""
+    return v[..., 6:].reshape(*v.shape[:-1], NUM_JOINTS, 3)
 
 
 class Physics(Protocol):

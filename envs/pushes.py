@@ -37,6 +37,16 @@ def no_push(count: int) -> Push:
     return Push(jnp.zeros((count, 3)), jnp.zeros(count, jnp.int32))
 
 
+def push_along(
+    config: PushConfig, pushing: Push | None, push: jax.Array | None, key: jax.Array
+) -> tuple[jax.Array | None, Push | None]:
+    """Force (N, 3) of a control step, which pushes that are under way add to, or None; and what is left of those."""
+    if pushing is None:
+        return push, None
+    force, pushing = push_on(config, pushing, key)
+    return force if push is None else force + push, pushing
+
+
 def push_on(config: PushConfig, push: Push, key: jax.Array) -> tuple[jax.Array, Push]:
     """Force (N, 3) N, world axes, of this control step, and what is left of the pushes after it."""
     whether, hard, around = jax.random.split(key, 3)

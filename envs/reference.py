@@ -45,6 +45,11 @@ class ReferenceTable:
         """Row of a frame of a clip; past its end the clip holds its last frame."""
         return self.start[clip] + jnp.clip(frame, 0, self.length[clip] - 1)
 
+    def at(self, clip: jax.Array, frame: jax.Array) -> Bodies:
+        """Bodies (N, 24, ...) at frame (N,) of clip (N,)."""
+        row = self.row(clip, frame)
+        return jax.tree.map(lambda x: x[row], self.bodies)
+
 
 def body_state(humanoid: Humanoid, q: jax.Array, v: jax.Array) -> Bodies:
     """Pose and motion of every body at q (99,), v (75,)."""

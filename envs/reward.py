@@ -1,10 +1,13 @@
 """Reward as a dict of named terms; the weights and scales are PHC's (Luo et al. 2023)."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
+from envs.physics import Substeps, joint_velocity
+from envs.recovery import Recovery
 from envs.reference import Bodies
 from imdy_jax import rotation
 
@@ -43,12 +46,29 @@ def imitation_terms(bodies: Bodies, reference: Bodies, scales: RewardScales) -> 
     return {name: jnp.exp(-getattr(scales, name) * _mean_square(x)) for name, x in error.items()}
 
 
-def energy_term(torque: jax.Array, joint_velocity: jax.Array) -> jax.Array:
+def step_terms(
+    bodies: Bodies, reference: Bodies, substeps: Substeps, gap: jax.Array, recovery: Recovery | None,
+    scales: RewardScales, seconds: float,
+) -> dict[str, jax.Array]:  # fmt: skip
+    """Named parts of the reward (N,) of a control step: of imitating or of recovering, and of energy.
+
+    gap (N,) m from the reference, mean over joints; recovery: as it was before the step.
+    """
+    terms = jax.vmap(partial(imitation_terms, scales=scales))(bodies, reference)
+    if recovery is not None:
+        rises = jax.vmap(partial(recovery_term, seconds=seconds))(bodies, reference, gap, recovery.gap)
+        terms = {name: jnp.where(recovery.active, 0.0, x) for name, x in terms.items()}
+        terms["recovery"] = jnp.where(recovery.active, rises, 0.0)
+    terms["energy"] = jax.vmap(energy_term)(substeps.torque, joint_velocity(substeps.v))
+    return terms
+
+
+def energy_term(torque: jax.Array, velocity: jax.Array) -> jax.Array:
     """Mean over substeps of the power that crosses the joints, Σ|τ·ω|, W, with its sign as a cost.
 
-    torque and joint_velocity (S, 23, 3), both in child axes.
+    torque and joint velocity (S, 23, 3), both in child axes.
     """
-    power = jnp.abs(jnp.sum(torque * joint_velocity, axis=-1))
+    power = jnp.abs(jnp.sum(torque * velocity, axis=-1))
     return -jnp.mean(jnp.sum(power, axis=-1))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from imdy_jax.imitation.best import Best
 from imdy_jax.imitation.evaluate import ClipScore
 from imdy_jax.report import Table, read_table, show
 from imdy_jax.run import RunFolder
@@ -39,14 +40,20 @@ class Scoreboard:
 
 
 def overview(path: Path, title: str, parts: Sequence[str], together: tuple) -> Table:
-    """How the parts of a run, columns and perhaps a composer, were judged last.
+    """How the parts of a run, columns and perhaps a composer, were judged with the weights that they keep.
 
     together: the summary of all clips, each with the first column that follows it.
     """
-    rows = [(part, *read_table(path / part / "tables" / "imitator.json").rows[-1]) for part in parts]
+    rows = [(part, *_kept_row(path / part)) for part in parts]
     rows.insert(0, ("the first column that follows it", None, None, *together))
     notes = (NOTE, "a column is judged on its own clips: those that the column before it does not follow")
     return Table(f"{title}, {jax.default_backend()}", ("policy", "min", "samples", *COLUMNS), tuple(rows), notes)
+
+
+def _kept_row(path: Path) -> tuple:
+    """The row of a part's table of the evaluation whose weights are kept: the last, where they are those."""
+    rows, best = read_table(path / "tables" / "imitator.json").rows, Best(RunFolder.open(path)).judged
+    return next((tuple(row) for row in rows if best is not None and row[1] == best.samples), tuple(rows[-1]))
 
 
 def summary(scores: list[ClipScore]) -> tuple:

@@ -60,10 +60,16 @@ def start_weights(tally: Tally, length: jax.Array, floor: float) -> jax.Array:
     return floor * frames / jnp.sum(frames) + (1.0 - floor) * soon / jnp.sum(soon)
 
 
-def draw_starts(key: jax.Array, weights: jax.Array, choices: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Clip and frame (N,) by start_weights (C, B) for N environments, each among its own clips: choices (N, K)."""
+def draw_starts(
+    key: jax.Array, weights: jax.Array, choices: jax.Array, but: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Clip and frame (N,) by start_weights (C, B) for N environments, each among its own clips: choices (N, K).
+
+    but (N,): clips to leave out; who has no other gets it all the same.
+    """
     which, when, where = jax.random.split(key, 3)
-    pick = _draw(which, jnp.sum(weights, axis=1)[choices])
+    by_clip = jnp.sum(weights, axis=1)[choices]
+    pick = _draw(which, by_clip if but is None else jnp.where(choices == but[:, None], 0.0, by_clip))
     clip = jnp.take_along_axis(choices, pick[:, None], axis=1)[:, 0]
     bins = _draw(when, weights[clip])
     within = jax.random.randint(where, clip.shape, 0, _BIN)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.reference import Bodies
+from envs.reference import Bodies, ReferenceTable
 from imdy_jax import rotation
 from imdy_jax.skeleton import GROUPS, JOINT_NAMES, NUM_BODIES, PARENTS, joint_index
 
@@ -47,3 +47,21 @@ def flat(history: jax.Array | None, broken: jax.Array) -> jax.Array:
     if history is None:
         return jnp.zeros((len(broken), 0))
     return jnp.where(broken[:, None], 0.0, history.reshape(len(broken), -1))
+
+
+class RecordedStyle:
+    """What style is judged by, of the clips themselves, in windows of so many steps."""
+
+    def __init__(self, table: ReferenceTable, steps: int):
+        self._table, self._back = table, jnp.arange(1 - steps, 1)
+        self._features = jax.vmap(style_features)(table.bodies).astype(jnp.float32)
+
+    def until(self, clip: jax.Array, frame: jax.Array) -> jax.Array:
+        """Histories (N, K, 196) up to frame (N,) of clip (N,); before its start a clip stands still."""
+        return self._features[self._table.row(clip[:, None], frame[:, None] + self._back[None])]
+
+    def draw(self, key: jax.Array, count: int) -> jax.Array:
+        """Histories (count, K, 196) up to random moments."""
+        row = jax.random.randint(key, (count,), 0, len(self._table.q))
+        clip = jnp.searchsorted(self._table.start, row, side="right") - 1
+        return self.until(clip, row - self._table.start[clip])

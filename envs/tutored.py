@@ -8,9 +8,11 @@ import numpy as np
 from flax import struct
 
 from envs.guide import Guide, moved
-from envs.imitation import ACTION_SIZE, ImitationEnv
+from envs.imitation import ImitationEnv
 from envs.physics import PhysicsState
 from envs.reference import body_state
+from envs.select import select
+from envs.task import ACTION_SIZE
 from envs.ways import Known, fill, make_guide
 from envs.world import Cast
 from imdy_jax.imitation.distil import DistilConfig
@@ -100,5 +102,4 @@ class TutoredEnv:
         there = jax.vmap(body_state)(humanoid, lessons.guide.q[row], lessons.guide.v[row]).position
         lost = ~last & ~(jnp.mean(jnp.linalg.norm(here - there, axis=-1), axis=-1) < _LOST)
         fresh, done = self.reset(lessons, key), lost | last
-        pick = lambda a, b: jnp.where(done.reshape(-1, *[1] * (a.ndim - 1)), a, b)  # noqa: E731
-        return jax.tree.map(pick, fresh, Practice(physics, clip, frame)), lost, done
+        return select(done, fresh, Practice(physics, clip, frame)), lost, done

@@ -2,21 +2,24 @@
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from envs.guide import Guide
-from envs.imitation import ImitationEnv, TaskConfig
+from envs.imitation import ImitationEnv
 from envs.make_physics import make_physics
 from envs.pushes import PushConfig
 from envs.recovery import RecoveryConfig
 from envs.reference import ReferenceTable, build_table
+from envs.switching import SwitchConfig
+from envs.task import TaskConfig
 from imdy_jax import humanoid
 from imdy_jax.body.person import Body
 from imdy_jax.humanoid import Humanoid
+from imdy_jax.imitation.evaluate import FAILURE_DISTANCE
 from imdy_jax.imitation.sharding import spread
 from imdy_jax.motion.clip import Clip, generalized_positions
 
@@ -74,11 +77,8 @@ def training_env(cast: Cast, config: WorldConfig, num_envs: int, rows: np.ndarra
     rows = np.arange(len(cast.clips)) if rows is None else np.asarray(rows)
     players = np.unique(cast.subjects[rows])
     subject = players[np.arange(num_envs) % len(players)]
-    own = {s: rows[cast.subjects[rows] == s] for s in players}
-    most = max(len(clips) for clips in own.values())
-    choices = np.stack([np.resize(own[s], most) for s in subject])
     physics = make_physics(_take(cast.humanoids, subject), config.engine, config.substeps)
-    return ImitationEnv(physics, cast.table, config.task, choices, cast.guide)
+    return ImitationEnv(physics, cast.table, config.task, _own_clips(cast, rows, subject), cast.guide)
 
 
 def training_mesh(env: ImitationEnv) -> Mesh | None:
@@ -96,11 +96,22 @@ def playing_env(
 ) -> ImitationEnv:  # fmt: skip
     """One environment for each of the subjects (N,), with no episode ended for straying: for evaluating, recording.
 
-    Nobody is pushed but by its step, and nobody lies but as recovery says.
+    Nobody is pushed but by its step, nobody lies but as recovery says, and all keep to their clips.
     """
     physics = make_physics(_take(cast.humanoids, subjects), config.engine, config.substeps, record)
-    task = replace(config.task, stray_limit=float("inf"), recovery=recovery, push=PushConfig())
+    task = _undisturbed(config.task, stray_limit=float("inf"), recovery=recovery)
     return ImitationEnv(physics, cast.table, task, guide=cast.guide)
+
+
+def switching_env(cast: Cast, config: WorldConfig, subjects: np.ndarray, rate: float) -> ImitationEnv:
+    """One environment for each of the subjects (N,), who change to another of their clips so often, per second, and
+    start elsewhere once they have failed, by the measure of the evaluation. When that is does not depend on who plays.
+    """
+    switch, starts = replace(config.task.switch, rate=rate), replace(config.task.starts, floor=1.0)
+    task = _undisturbed(config.task, stray_limit=FAILURE_DISTANCE, switch=switch, starts=starts)
+    physics = make_physics(_take(cast.humanoids, subjects), config.engine, config.substeps)
+    choices = _own_clips(cast, np.arange(len(cast.clips)), subjects)
+    return ImitationEnv(physics, cast.table, task, choices, cast.guide)
 
 
 def deal_seats(cast: Cast, rows: np.ndarray, seats: int) -> tuple[np.ndarray, dict[int, list[int]]]:
@@ -116,6 +127,19 @@ def deal_seats(cast: Cast, rows: np.ndarray, seats: int) -> tuple[np.ndarray, di
     together = max(cast.lengths[rows].max(), sum(frames.values()) / seats)
     subjects = [s for s, own in queues.items() for _ in range(min(len(own), math.ceil(frames[s] / together)))]
     return np.array(subjects), {s: own.tolist() for s, own in queues.items()}
+
+
+def _undisturbed(task: TaskConfig, **changes: Any) -> TaskConfig:
+    """The task without falls, pushes and changes of clip, but for what is asked for."""
+    still: dict[str, Any] = {"recovery": RecoveryConfig(), "push": PushConfig(), "switch": SwitchConfig()}
+    return replace(task, **(still | changes))
+
+
+def _own_clips(cast: Cast, rows: np.ndarray, subjects: np.ndarray) -> np.ndarray:
+    """Those of the rows that each of the subjects (N,) plays (N, K); who has fewer than others has some twice."""
+    own = {s: rows[cast.subjects[rows] == s] for s in np.unique(subjects)}
+    most = max(len(clips) for clips in own.values())
+    return np.stack([np.resize(own[s], most) for s in subjects])
 
 
 def _take(humanoids: Humanoid, index: np.ndarray) -> Humanoid:

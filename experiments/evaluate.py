@@ -6,6 +6,7 @@
     python experiments/evaluate.py --substeps 4                         # at the recording's physics
     python experiments/evaluate.py --push.per-clip 8                    # also pushed: 300 N for 0.2 s, anywhere
     python experiments/evaluate.py --fallen.per-clip 8                  # also from lying on the floor
+    python experiments/evaluate.py --switching.per-clip 4               # also changing from clip to clip on the way
 
 A clip is a success if the body is never more than 0.5 m (mean over joints) from its reference.
 """
@@ -18,9 +19,10 @@ import numpy as np
 from envs.imitator import column_name, lead, open_columns
 from envs.people import load_cast
 from envs.scoreboard import summary
-from envs.world import CONTROL_HZ, Cast, WorldConfig, playing_env
+from envs.world import CONTROL_HZ, Cast, WorldConfig, playing_env, switching_env
 from imdy_jax.imitation.evaluate import ClipScore, PushConfig, evaluate_pushes, evaluate_together
 from imdy_jax.imitation.evaluate_falls import FallenConfig, evaluate_falls
+from imdy_jax.imitation.evaluate_switches import SwitchingConfig, evaluate_switches
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.report import Table, command, show
 from imdy_jax.run import enable_compilation_cache
@@ -29,7 +31,7 @@ from imdy_jax.run import enable_compilation_cache
 def main(
     imitator: str = "runs/default/imitator", motions: str | None = None, substeps: int = 2, check: bool = True,
     engine: str = "auto", column: int | None = None, push: PushConfig = PushConfig(per_clip=0),
-    fallen: FallenConfig = FallenConfig(per_clip=0),
+    fallen: FallenConfig = FallenConfig(per_clip=0), switching: SwitchingConfig = SwitchingConfig(per_clip=0),
     json: str = "runs/evaluation/imitator.json",
 ) -> None:  # fmt: skip
     """Evaluate an imitator.
@@ -43,6 +45,8 @@ def main(
       column: which of its columns plays; by default their composer, or each clip's first column that follows it.
       push: pushes of the chest in clips that are followed without; the row tells how many are recovered from.
       fallen: falls beside every clip, which waits; the row tells from how many the humanoid gets up and follows it.
+      switching: changes to another clip of the same person, which begins where the humanoid is; two rows tell how many
+        it survives, and how soon it is back at its reference.
       json: where to write the table.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -64,17 +68,26 @@ def main(
     rows.append(("all: the successes' means", f"{success:.1f} %", seconds, *errors))
     if push.per_clip and success:
         followed = np.array([s.success for s in scores])
-        shares = [(trained, np.flatnonzero(followed & (who == k))) for k, trained in enumerate(players)]
-        held = [pushed(cast, world, trained, own, push, config.seed) for trained, own in shares if len(own)]
+        standing = [(trained, np.flatnonzero(followed & (who == k))) for k, trained in enumerate(players)]
+        held = [pushed(cast, world, trained, own, push, config.seed) for trained, own in standing if len(own)]
         shoved = 100 * np.concatenate(held).mean()
         label = f"pushed, {push.newtons:g} N for {push.steps / CONTROL_HZ:.1f} s"
         rows.append((label, f"{shoved:.1f} % recovered", *[None] * 5))
+    shares = [(trained, np.flatnonzero(who == k)) for k, trained in enumerate(players)]
     if fallen.per_clip:
-        shares = [(trained, np.flatnonzero(who == k)) for k, trained in enumerate(players)]
         up = [risen(cast, world, trained, own, fallen, config.seed) for trained, own in shares if len(own)]
         near, seconds = world.task.recovery.near, fallen.steps / CONTROL_HZ
         label = f"fallen, {seconds:.1f} s to be within {near:g} m and follow"
         rows.append((label, f"{100 * np.concatenate(up).mean():.1f} % got up", *[None] * 5))
+    if switching.per_clip:
+        played = [changed(cast, world, trained, own, switching, config.seed) for trained, own in shares if len(own)]
+        survived, steps = (np.concatenate(x) for x in zip(*played, strict=True))
+        arrived = np.isfinite(steps)
+        took = f", in {np.median(steps[arrived]) / CONTROL_HZ:.2f} s (median)" if arrived.any() else ""
+        share = f"{100 * survived.mean():.1f} % of {len(survived)} survived"
+        rows.append((f"changing clips, {switching.rate:g} per s", share, *[None] * 5))
+        there = f"{100 * arrived.mean():.1f} %{took}"
+        rows.append((f"within {switching.near:g} m of the new one", there, *[None] * 5))
     notes = (f"{len(rejected)} motion(s) left out by the checks, {diverged} simulation(s) diverged",)
     headings = ("clip", "followed", "s", "MPJPE mm", "root-rel. mm", "vel. mm/frame", "acc. mm/frame²")
     show(Table(f"Imitator at {substeps} substeps", headings, tuple(rows), notes), json)
@@ -95,6 +108,14 @@ def risen(
     recovery = replace(world.task.recovery, share=1.0, harvest=0.0, steps=fallen.steps)
     env = playing_env(cast, world, np.repeat(cast.subjects[rows], fallen.per_clip), recovery=recovery)
     return evaluate_falls(trained, env, rows, cast.lengths[rows], fallen, seed)
+
+
+def changed(
+    cast: Cast, world: WorldConfig, trained: Trained, rows: np.ndarray, switching: SwitchingConfig, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the humanoid survives each change of clip (C,), and control steps until it is near the new one (C,)."""
+    env = switching_env(cast, world, np.repeat(cast.subjects[rows], switching.per_clip), switching.rate)
+    return evaluate_switches(trained, env, rows, cast.lengths, switching, seed)
 
 
 def _errors(score: ClipScore) -> tuple[float, float, float, float]:

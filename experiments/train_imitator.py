@@ -110,8 +110,8 @@ def trained_once(
 
 
 def check(config: ImitatorConfig, from_pretrained: str | None) -> None:
-    """Raises ValueError where a guide, lessons, columns and a policy to begin with are in each other's way, or lessons
-    are for several subjects.
+    """Raises ValueError where a guide, lessons, columns, changes of clip and a policy to begin with are in each other's
+    way, or lessons are for several subjects.
     """
     if from_pretrained and config.teach.minutes:
         raise ValueError(
@@ -119,6 +119,7 @@ def check(config: ImitatorConfig, from_pretrained: str | None) -> None:
             "with a policy that knows nothing; leave one out"
         )
     check_mining(config.mining)
+    config.world.task.switch.check_unguided(config.guide)
     for name, asked in {"teach.minutes": config.teach.minutes, "evaluate_at": config.evaluate_at}.items():
         if asked and config.mining.columns > 1:
             raise ValueError(

@@ -4,6 +4,7 @@ runs/demo/imitator/
   config.json      the frozen config that the script was called with
   run.json         schema version, seed, package versions, git commit, machine
   checkpoints/     one folder per step, written by orbax under a temporary name and renamed when complete
+  policy/ best/    what acts: the newest, and the best of a policy that was judged on its way
   metrics.jsonl    one line per logged step
   tables/          every printed table as JSON
 """
@@ -48,7 +49,7 @@ class RunFolder:
           config: frozen dataclass, kept as config.json.
           seed: kept in run.json.
           resume: go on with the run that is there; its config must be the same. An empty folder starts afresh.
-          overwrite: throw away the checkpoints, metrics and tables that are there.
+          overwrite: throw away the checkpoints, policies, metrics and tables that are there.
 
         Raises:
           ValueError: the folder holds a run and neither flag is given, or the config to resume differs.
@@ -61,7 +62,7 @@ class RunFolder:
             return run
         if started and not overwrite:
             raise ValueError(f"{path}: holds a run already; pass --resume, --overwrite, or name another folder")
-        for name in ("checkpoints", "tables"):
+        for name in ("checkpoints", "policy", "best", "tables"):
             shutil.rmtree(path / name, ignore_errors=True)
         (path / "metrics.jsonl").unlink(missing_ok=True)
         write_json(path / "config.json", to_json(config))
@@ -116,18 +117,33 @@ class Checkpoints:
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), metadata=ocp.args.JsonSave(metadata or {}))
         self._manager.save(step, args=args, force=True)
 
+    def forget(self, step: int) -> None:
+        """Remove the checkpoints of a step and of all later ones."""
+        for later in [kept for kept in self._manager.all_steps() if kept >= step]:
+            self._manager.delete(later)
+
+    def metadata(self, step: int | None = None) -> dict[str, Any]:
+        """Metadata of a step (default: the newest) alone; raises ValueError where there is none."""
+        args = ocp.args.Composite(metadata=ocp.args.JsonRestore())
+        return self._manager.restore(self._known(step), args=args).metadata
+
     def restore(self, template: Any, step: int | None = None) -> tuple[Any, dict[str, Any]]:
         """State and metadata of a step (default: the newest), with the structure, shapes and dtypes of template."""
-        step = self.latest_step() if step is None else step
-        if step is None or step not in self._manager.all_steps():
-            known = sorted(self._manager.all_steps())
-            raise ValueError(f"{self.folder}: no checkpoint of step {step}, found steps {known}; train first")
+        step = self._known(step)
         args = ocp.args.Composite(state=ocp.args.StandardRestore(template), metadata=ocp.args.JsonRestore())
         restored = self._manager.restore(step, args=args)
         return restored.state, restored.metadata
 
     def close(self) -> None:
         self._manager.close()
+
+    def _known(self, step: int | None) -> int:
+        """That step, or by default the newest; raises ValueError where there is none."""
+        step = self.latest_step() if step is None else step
+        if step is None or step not in self._manager.all_steps():
+            known = sorted(self._manager.all_steps())
+            raise ValueError(f"{self.folder}: no checkpoint of step {step}, found steps {known}; train first")
+        return step
 
 
 class MetricLog:

@@ -20,9 +20,11 @@ from envs.columns import Course, train_columns
 from envs.imitation import TaskConfig
 from envs.imitator import ImitatorConfig, begin_with, open_columns, open_imitator, performers, publish
 from envs.people import PeopleConfig, load_cast
-from envs.world import WorldConfig, training_env
+from envs.world import WorldConfig, playing_env, training_env
 from imdy_jax.body.anthropometric import anthropometric_body
-from imdy_jax.imitation.mining import MiningConfig, read_curriculum
+from imdy_jax.imitation.best import Best
+from imdy_jax.imitation.evaluate import make_judge
+from imdy_jax.imitation.mining import MiningConfig, beats, read_curriculum
 from imdy_jax.imitation.policy import Trained, init_normalizer, make_policy
 from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.train import TrainConfig, reinforcement, train
@@ -90,8 +92,10 @@ def test_a_column_begins_with_the_weights_of_the_one_before_and_leaves_them_as_t
     assert open_imitator(whole / "column-0")[1].digest == first.digest
     assert open_imitator(whole / "column-1")[0].mining == MiningConfig()  # each opens by itself
     assert read_metrics(whole / "column-0" / "metrics.jsonl")[-1]["step"] == 2
-    # What the first column has seen is in the second's normaliser, and its weights are a step away from the first's.
-    assert first.normalizer.seen == 128 and second.normalizer.seen == 256
+    # What the first column had seen when it was at its best is in the second's normaliser, and its weights are a step
+    # away from the first's. The second follows nothing: of equals the later one is kept.
+    best = read_curriculum(whole).columns[0].best
+    assert first.normalizer.seen == best.samples and second.normalizer.seen == best.samples + 128
     pairs = zip(jax.tree.leaves(first.params), jax.tree.leaves(second.params), strict=True)
     assert 0 < max(float(np.abs(a - b).max()) for a, b in pairs) < 0.05
 
@@ -121,7 +125,29 @@ def test_killed_in_the_middle_of_the_second_column_it_goes_on_with_the_same_numb
 
 
 def _told(path):
-    return [[(j.samples, j.failed) for j in column.history] for column in read_curriculum(path).columns]
+    columns = read_curriculum(path).columns
+    return [[(j.samples, j.failed, j.error) for j in (*column.history, column.best)] for column in columns]
+
+
+def test_a_column_plays_with_the_weights_of_its_best_evaluation(run):
+    whole, _, config = run
+    cast, _ = load_cast(config.people)
+    curriculum, opened = read_curriculum(whole), open_columns(whole)
+    rows = np.arange(3)
+    play = make_judge(playing_env(cast, config.world, cast.subjects), rows, cast.lengths)
+    for known, column in zip(curriculum.columns, opened.columns, strict=True):
+        scores = [s for s, row in zip(play(column), rows, strict=True) if row in known.clips]
+        followed = [s.mpjpe for s in scores if s.success]
+        assert all(beats(known.best, judged) for judged in known.history)
+        assert len(followed) == len(known.clips) - len(known.best.failed)
+        assert known.best.error == (pytest.approx(np.mean(followed), rel=1e-4) if followed else None)
+    # The first column's evaluations follow the same clips with different errors: that decides, whichever comes first.
+    errors = {j.error: j.samples for j in curriculum.columns[0].history}
+    assert len(errors) == 2 and opened.columns[0].normalizer.seen == errors[min(errors)]
+    table = json.loads((whole / "tables" / "imitator.json").read_text())
+    kept = [*(c.best.samples for c in curriculum.columns), Best(RunFolder.open(whole / "composer")).judged.samples]
+    assert [row[2] for row in table["rows"][1:]] == kept
+    assert opened.composer.normalizer.seen == kept[-1]
 
 
 def test_the_composer_of_a_run_has_its_columns_in_it_untouched(run):
@@ -133,7 +159,7 @@ def test_the_composer_of_a_run_has_its_columns_in_it_untouched(run):
     digests = [open_imitator(path)[1].digest for path in performers(whole)]
     assert digests == [c.digest for c in (*opened.columns, opened.composer)]
     rows = read_metrics(whole / "composer" / "metrics.jsonl")
-    assert [row["step"] for row in rows] == [1, 2, 3] and opened.composer.normalizer.seen == 3 * 64
+    assert [row["step"] for row in rows] == [1, 2, 3]
     with pytest.raises(ValueError, match=r"column is 2, expected one of 0 to 1"):
         opened.players(2)
     with pytest.raises(ValueError, match=r"whole: is a composer of columns, expected one policy; name column-0 in it"):

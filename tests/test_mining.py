@@ -78,12 +78,22 @@ def test_an_evaluation_takes_the_place_of_those_that_a_run_was_set_back_from():
     assert column.success == (0.0, 100.0)
 
 
+def test_the_next_column_has_what_the_kept_weights_lose_and_not_the_last_ones():
+    early, late = Judged(1.0, 100, (1,), 30.0), Judged(2.0, 200, (0, 2), 20.0)
+    column = judge(judge(Column((0, 1, 2)), early, early), late, early)
+    curriculum = begin_curriculum(["walk", "hop", "kick"]).with_last(replace(column, frozen="for a reason"))
+    assert curriculum.lost == (1,) and mine(curriculum, CONFIG).columns[-1] == Column((1,))
+    of_old = replace(curriculum.columns[0], best=None)  # an earlier version kept the last
+    assert curriculum.with_last(of_old).lost == (0, 2)
+
+
 def test_a_curriculum_comes_back_as_it_was_and_not_for_other_motions(tmp_path):
     curriculum = begin_curriculum(["walk", "hop"])
     assert read_curriculum(tmp_path, ["walk", "hop"]) == curriculum
     with pytest.raises(ValueError, match=r"curriculum.json: no such file; expected the run folder of a training"):
         read_curriculum(tmp_path)
-    known = judge(curriculum.columns[0], Judged(0.1 + 0.2, 100, (1,)))
+    judged = Judged(0.1 + 0.2, 100, (1,), 0.1 + 0.7)
+    known = judge(curriculum.columns[0], judged, judged)
     kept = mine(curriculum.with_last(replace(known, frozen="for a reason")), CONFIG)
     write_curriculum(tmp_path, kept)
     assert read_curriculum(tmp_path) == read_curriculum(tmp_path, ["walk", "hop"]) == kept

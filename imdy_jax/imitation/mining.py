@@ -32,6 +32,7 @@ class Judged:
     minutes: float  # of its training
     samples: int
     failed: tuple[int, ...]  # rows of the cast that it does not follow to the end
+    error: float | None = None  # mm, MPJPE, mean over the clips that it follows, if there are any
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Column:
     clips: tuple[int, ...]  # rows of the cast
     history: tuple[Judged, ...] = ()
     frozen: str = ""  # why it is not trained any further
+    best: Judged | None = None  # the evaluation whose weights are kept; None: those of the last
 
     @property
     def success(self) -> tuple[float, ...]:
@@ -61,9 +63,10 @@ class Curriculum:
 
     @property
     def lost(self) -> tuple[int, ...]:
-        """Rows that no column follows, as far as is known."""
+        """Rows that no column follows, as far as is known: what the last one loses with the weights that it keeps."""
         last = self.columns[-1]
-        return last.history[-1].failed if last.history else last.clips
+        known = last.best or next(reversed(last.history), None)
+        return known.failed if known else last.clips
 
 
 def begin_curriculum(clips: Sequence[str]) -> Curriculum:
@@ -71,10 +74,21 @@ def begin_curriculum(clips: Sequence[str]) -> Curriculum:
     return Curriculum(tuple(clips), (Column(tuple(range(len(clips)))),))
 
 
-def judge(column: Column, judged: Judged) -> Column:
-    """The column with one more evaluation, in place of those with as many samples or more: it was set back since."""
+def judge(column: Column, judged: Judged, best: Judged | None = None) -> Column:
+    """The column with one more evaluation, in place of those with as many samples or more: it was set back since.
+
+    best: the evaluation whose weights are kept now.
+    """
     earlier = tuple(old for old in column.history if old.samples < judged.samples)
-    return replace(column, history=(*earlier, judged))
+    return replace(column, history=(*earlier, judged), best=best)
+
+
+def beats(judged: Judged, before: Judged) -> bool:
+    """Whether an evaluation on the same clips is better than one before it: fewer are lost, or as many and what is
+    followed is followed with less error. Of equals it is the later one, which has learnt for longer.
+    """
+    rank = lambda j: (len(j.failed), float("inf") if j.error is None else j.error)  # noqa: E731
+    return rank(judged) <= rank(before)
 
 
 def reason_to_freeze(success: Sequence[float], config: MiningConfig) -> str:

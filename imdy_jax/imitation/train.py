@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
+from imdy_jax.imitation.best import NEWEST, kept_policies
 from imdy_jax.imitation.distil import DistilConfig, Tutored, distil, graduated, init_pupil
 from imdy_jax.imitation.environment import Environment
 from imdy_jax.imitation.policy import Normalizer, Trained, init_normalizer, make_policy
@@ -95,7 +96,7 @@ def train(
     Raises FloatingPointError if the networks stop being finite.
     """
     learner, advance = prepared(method, jax.random.PRNGKey(seed))
-    checkpoints, policies = Checkpoints(run.path / "checkpoints"), Checkpoints(run.path / "policy")
+    checkpoints, policies = Checkpoints(run.path / "checkpoints"), Checkpoints(run.path / NEWEST)
     step, seconds, before = 0, spent, spent
     latest = checkpoints.latest_step()
     if latest is not None:
@@ -164,9 +165,12 @@ def _shown(row: dict[str, float]) -> dict[str, float]:
 def load(
     run: RunFolder, config: TrainConfig, observation_size: int, action_size: int, columns: Sequence[Trained] = ()
 ) -> Trained:
-    """The newest policy of a run folder, or what weighs columns; raises ValueError where there is none."""
+    """The policy of a run folder, or what weighs columns: the best where it was judged on its way, or else the newest.
+
+    Raises ValueError where there is none.
+    """
     policy = make_policy(config.ppo.hidden, config.ppo.critic_hidden, action_size, config.ppo.spread, columns)
     blank = policy.init(jax.random.PRNGKey(0), observation_size)
     template = {"params": blank, "normalizer": init_normalizer(observation_size)}
-    kept, _ = Checkpoints(run.path / "policy").restore(template)
+    kept, _ = Checkpoints(kept_policies(run.path)).restore(template)
     return Trained(policy, kept["params"], Normalizer(*kept["normalizer"]))
