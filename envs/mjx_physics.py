@@ -50,7 +50,7 @@ class MjxPhysics:
         self.substeps = substeps
         self.timestep = 1.0 / (control_hz * substeps)
         self.record = record
-        self.partitioned = impl == "jax"  # Warp's step is one opaque call
+        self.devices = jax.devices() if impl == "jax" else jax.local_devices()[:1]  # Warp's step is one opaque call
         self._impl = impl
         models, subject = distinct_models(humanoids, self.timestep)
         for model in models:
