@@ -116,9 +116,11 @@ def test_what_cannot_be_joined_is_said_in_one_line():
         taken = other.getsockname()[1]
         with pytest.raises(ValueError, match=f"cannot listen at port {taken} .*choose another"):
             connect(2, 0, f"localhost:{taken}")
+    with pytest.raises(ConnectionError, match=f"process 1 of 2 has not come to port {port} in 1 s; start it"):
+        connect(2, 0, f"localhost:{port}", patience=1.0)
     with pytest.raises(ValueError, match="coordinator is localhost, expected host:port"):
         connect(2, 0, "localhost")
-    with pytest.raises(ValueError, match="processes 2, process 2.*numbered from 0"):
+    with pytest.raises(ValueError, match=r"processes 2, process 2.*numbered from 0"):
         connect(2, 2, f"localhost:{port}")
     connect(1, 0, None)  # who is alone needs nobody
 

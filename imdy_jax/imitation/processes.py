@@ -6,10 +6,10 @@ writes and talks (imdy_jax.run.leading).
 """
 
 import hashlib
-import os
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import jax
@@ -20,6 +20,7 @@ from imdy_jax.run import leading
 
 AUTO = "auto"
 PATIENCE = 300.0  # s that processes wait for each other to begin with
+_AGAIN = 0.5  # s between two attempts
 Result = TypeVar("Result")
 
 
@@ -27,8 +28,8 @@ def connect(processes: int, process: int, coordinator: str | None, patience: flo
     """Join the processes that train together; one that is alone needs nothing. Before JAX computes anything.
 
     coordinator: host:port of process 0, which listens there; AUTO: that and the numbers as the launcher's environment
-    has them (SLURM, Open MPI). Raises ValueError where they are not as they should be and ConnectionError where nobody
-    listens for so many seconds of patience.
+    has them (SLURM, Open MPI). Raises ValueError where they are not as they should be, and ConnectionError where one
+    does not come within so many seconds of patience.
     """
     if coordinator is None and processes == 1:
         return
@@ -42,9 +43,9 @@ def connect(processes: int, process: int, coordinator: str | None, patience: flo
         )
     host, port = _address(coordinator)
     if process:
-        _knock(host, port, patience)
-    elif (taken := _taken(port)) is not None:
-        raise ValueError(f"coordinator {coordinator}: cannot listen at port {port} ({taken}); choose another")
+        _knock(host, port, process, patience)
+    else:
+        _wait_for_all(port, processes, patience)
     jax.distributed.initialize(f"{host}:{port}", processes, process, initialization_timeout=round(patience))
 
 
@@ -105,28 +106,44 @@ def _address(coordinator: str | None) -> tuple[str, int]:
     return host, int(port)
 
 
-def _knock(host: str, port: int, patience: float) -> None:
-    """Wait until process 0 listens: JAX itself would end the process with a dump of its stack."""
+def _knock(host: str, port: int, process: int, patience: float) -> None:
+    """Tell process 0, once it listens, who is there: where it never does, JAX would end with a dump of its stack."""
     end = time.monotonic() + patience
     while True:
         try:
-            socket.create_connection((host.strip("[]"), port), timeout=max(end - time.monotonic(), 0.1)).close()
+            with socket.create_connection((host.strip("[]"), port), timeout=max(end - time.monotonic(), 0.1)) as line:
+                line.sendall(str(process).encode())
             return
         except OSError as error:
-            if time.monotonic() + 0.5 > end:
+            if time.monotonic() + _AGAIN > end:
                 raise ConnectionError(
                     f"coordinator {host}:{port}: not reached in {patience:.0f} s ({error.strerror or error}); expected "
                     "process 0 to listen there; start it, and check the address and the firewall"
                 ) from None
-        time.sleep(0.5)
+        time.sleep(_AGAIN)
 
 
-def _taken(port: int) -> str | None:
-    """Why nobody can listen at a port of this machine; None where one can."""
+def _wait_for_all(port: int, processes: int, patience: float) -> None:
+    """Listen until every other process has told that it is there."""
+    end, missing = time.monotonic() + patience, set(range(1, processes))
+    with _listening(port) as door:
+        while missing:
+            door.settimeout(max(end - time.monotonic(), 0.01))
+            try:
+                line, _ = door.accept()
+            except TimeoutError:
+                raise ConnectionError(
+                    f"process {min(missing)} of {processes} has not come to port {port} in {patience:.0f} s; start it "
+                    "with the same --processes and --coordinator"
+                ) from None
+            with line, suppress(ValueError, OSError):  # somebody else's
+                line.settimeout(1.0)
+                missing.discard(int(line.recv(16)))
+
+
+def _listening(port: int) -> socket.socket:
+    both = socket.has_dualstack_ipv6()
     try:
-        with socket.socket() as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(("", port))
+        return socket.create_server(("", port), family=socket.AF_INET6 if both else socket.AF_INET, dualstack_ipv6=both)
     except (OSError, OverflowError) as error:
-        return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-    return None
+        raise ValueError(f"coordinator: cannot listen at port {port} ({error}); choose another") from None
