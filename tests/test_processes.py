@@ -25,7 +25,7 @@ from imdy_jax.imitation.mining import MiningConfig
 from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.processes import connect, in_turn, same, together
 from imdy_jax.imitation.train import TrainConfig, reinforcement, train
-from imdy_jax.run import RunFolder, read_metrics
+from imdy_jax.run import RunFolder, enable_compilation_cache, read_metrics
 
 PPO = PPOConfig(hidden=(16,), critic_hidden=(16,), horizon=2, minibatch=4, learning_rate=1e-3)
 
@@ -35,7 +35,7 @@ def learn(path, iterations: int, resume: bool = False, dies: bool = False, engin
     people = humanoid.stack([toy_humanoid()] * 2 + [toy_humanoid(1.1, 85.0)] * 2)
     short, tall = toy_humanoid(), toy_humanoid(1.1, 85.0)
     table = build_table(humanoid.stack([short, tall]), [swaying(short, 40), swaying(tall, 25)], FPS)
-    env = ImitationEnv(make_physics(people, engine, shared=True), table, TaskConfig(ahead=(2,)))
+    env = ImitationEnv(make_physics(people, engine, shared=True), table, TaskConfig(ahead=(), feedforward=False))
     config = TrainConfig(minutes=60.0, iterations=iterations, checkpoint_every=2, ppo=PPO)
     kept = replace(config, iterations=0)
     run = in_turn(lambda: RunFolder.create(path, kept, seed=0, resume=resume), lambda: RunFolder.open(path))
@@ -46,6 +46,7 @@ def learn(path, iterations: int, resume: bool = False, dies: bool = False, engin
 
 def main(number: int, port: str, path: str, engine: str) -> None:
     """One of two processes: dies in its first run, resumes in the second, where it also says how errors are shared."""
+    enable_compilation_cache()
     connect(2, number, f"localhost:{port}", patience=300)
     resume = (Path(path) / "run.json").exists()
     told = {}
