@@ -9,7 +9,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from small_world import FPS, swaying
 from toy_humanoid import toy_humanoid
@@ -101,10 +100,7 @@ def test_two_processes_learn_what_one_learns_and_go_on_after_a_kill(tmp_path):
     assert [row["step"] for row in two] == [1, 2, 3] and len({row["critic_loss"] for row in one}) == 3
     for alone, shared in zip(one, two, strict=True):
         for name in alone.keys() - {"seconds", "samples_per_second"}:
-            assert shared[name] == pytest.approx(alone[name], rel=1e-3, abs=1e-5), name
-
-    learn(tmp_path / "two", 4, resume=True)  # and one process goes on with what two have begun
-    assert np.isfinite(read_metrics(tmp_path / "two" / "metrics.jsonl")[-1]["critic_loss"])
+            assert shared[name] == pytest.approx(alone[name], rel=1e-4, abs=1e-5), name
 
 
 def test_what_cannot_be_joined_is_said_in_one_line():
