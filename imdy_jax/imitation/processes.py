@@ -35,7 +35,13 @@ def connect(processes: int, process: int, coordinator: str | None, patience: flo
         return
     if coordinator == AUTO:
         jax.distributed.initialize(initialization_timeout=round(patience))
-        return
+    else:
+        _join(processes, process, coordinator, patience)
+    # At once, while all are here: Gloo, by which CPUs talk, waits 30 s for the others the first time, and later longer.
+    multihost_utils.sync_global_devices("connected")
+
+
+def _join(processes: int, process: int, coordinator: str | None, patience: float) -> None:
     if processes < 2 or not 0 <= process < processes:
         raise ValueError(
             f"found processes {processes}, process {process}, coordinator {coordinator}; expected two processes or "
@@ -71,8 +77,8 @@ def together(work: Callable[[], Result]) -> Result:
 
 def in_turn(first: Callable[[], Result], then: Callable[[], Result]) -> Result:
     """What first returns in process 0, and what then does in the others once that is done; errors as in together."""
-    led = together(first if leading() else lambda: None)
-    followed = together((lambda: None) if leading() else then)
+    led: Any = together(first if leading() else lambda: None)
+    followed: Any = together((lambda: None) if leading() else then)
     return led if leading() else followed
 
 
