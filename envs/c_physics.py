@@ -1,6 +1,7 @@
 """The simulated world on the CPU: MuJoCo's own C engine, stepping the whole batch on a pool of threads."""
 
 import time
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -8,12 +9,14 @@ import jax.numpy as jnp
 import mujoco
 import mujoco.batch
 import numpy as np
+from jax.sharding import Mesh
 
 from envs.effort import exceeds_effort, limit_target
 from envs.host_call import host_call
 from envs.physics import CHEST_ROW, PhysicsState, Substeps
 from envs.subjects import distinct_models
 from imdy_jax.humanoid import Humanoid
+from imdy_jax.imitation.sharding import on_own_rows, own_rows
 from imdy_jax.mjcf import TO_MUJOCO, TO_SMPL
 from imdy_jax.skeleton import NUM_BODIES, NUM_JOINTS, NUM_Q, NUM_V
 
@@ -43,20 +46,22 @@ class CPhysics:
       control_hz: control steps per second.
       record: also return the contact wrenches; costs a few per cent.
       threads: of the engine's pool, 0 for all CPUs.
+      mesh: one device of each of several processes, where each process steps its share of the N.
 
     jit sees a pure function of what step is given; the same arguments give the same bits.
     """
 
-    partitioned = False
-
     def __init__(self, humanoids: Humanoid, substeps: int = 2, control_hz: float = 30.0, record: bool = False,
-                 threads: int = 0):  # fmt: skip
-        self.humanoid = humanoids
+                 threads: int = 0, mesh: Mesh | None = None):  # fmt: skip
+        self.humanoid, self._mesh = humanoids, mesh
+        self.devices = jax.local_devices()[:1] if mesh is None else list(mesh.devices.flat)
         self.num_envs = humanoids.mass.shape[0]
         self.substeps = substeps
         self.timestep = 1.0 / (control_hz * substeps)
         self.record = record
-        models, subject = distinct_models(humanoids, self.timestep)
+        own = np.arange(self.num_envs) if mesh is None else own_rows(mesh, self.num_envs)
+        self._stepped = len(own)  # by the engine of this process
+        models, subject = distinct_models(jax.tree.map(lambda x: np.asarray(x)[own], humanoids), self.timestep)
         for model in models:
             # A diverged simulation must show itself instead of being reset silently.
             model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
@@ -64,7 +69,7 @@ class CPhysics:
                 model.opt.tolerance = RECORD_TOLERANCE
             else:
                 model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR
-        self._batch = mujoco.batch.Batch(models[0], self.num_envs, threads)
+        self._batch = mujoco.batch.Batch(models[0], self._stepped, threads)
         _expand_differences(self._batch, models, subject)
         self._target = self._batch.expand("qpos_spring")
         self._push = self._batch.bind("xfrc_applied")[:, CHEST_ROW]
@@ -82,7 +87,8 @@ class CPhysics:
         target = jax.vmap(limit_target)(self.humanoid, state.q, state.v, target)
         shapes = self._outcome_shapes(state.q.dtype)
         pushed = () if push is None else (push,)
-        out = host_call(self._step, shapes, state.q, state.v, state.warmstart, target, *pushed)
+        engine = on_own_rows(self._mesh, partial(host_call, self._step, shapes))
+        out = engine(state.q, state.v, state.warmstart, target, *pushed)
         after = PhysicsState(q=out.q, v=out.v[:, -1], warmstart=out.warmstart)
         clipped = jax.vmap(jax.vmap(exceeds_effort, in_axes=(None, 0)))(self.humanoid, out.torque)
         return after, Substeps(out.v, out.torque, out.wrench, clipped, out.converged)
@@ -100,7 +106,7 @@ class CPhysics:
 
     def _outcome_shapes(self, dtype: jnp.dtype) -> _Outcome:
         def shape(*dims: int, dtype: jnp.dtype = dtype) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((self.num_envs, *dims), dtype)
+            return jax.ShapeDtypeStruct((self._stepped, *dims), dtype)
 
         return _Outcome(
             q=shape(NUM_Q),

@@ -14,6 +14,7 @@ from imdy_jax import rotation
 from imdy_jax.dynamics.contact import contact_points
 from imdy_jax.dynamics.kinematics import Pose
 from imdy_jax.humanoid import Humanoid
+from imdy_jax.imitation.sharding import on_host
 from imdy_jax.mjcf import standing_height
 from imdy_jax.skeleton import NUM_JOINTS
 
@@ -45,7 +46,7 @@ def make_falls(physics: Physics, seed: int, per_body: int) -> Falls:
     rounds = -(-per_body // int(np.bincount(body).min()))
     kept: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in people]
     for key in jax.random.split(jax.random.PRNGKey(seed), 2 * rounds):
-        q, v, speed, lowest = jax.tree.map(np.asarray, _drop(physics, key))
+        q, v, speed, lowest = on_host(_drop(physics, key))
         rests = (speed < _SLOW) & (np.abs(lowest) < _AFLOAT) & (q[:, 2] < _LOW * heights)
         for i in np.flatnonzero(rests):
             kept[body[i]].append((q[i], v[i]))

@@ -50,7 +50,7 @@ class MjxPhysics:
         self.substeps = substeps
         self.timestep = 1.0 / (control_hz * substeps)
         self.record = record
-        self.partitioned = impl == "jax"  # Warp's step is one opaque call
+        self.devices = jax.devices() if impl == "jax" else jax.local_devices()[:1]  # Warp's step is one opaque call
         self._impl = impl
         models, subject = distinct_models(humanoids, self.timestep)
         for model in models:
@@ -58,8 +58,10 @@ class MjxPhysics:
                 model.opt.jacobian = mujoco.mjtJacobian.mjJAC_DENSE  # what accelerators are good at
             if impl == "jax" or not record:
                 model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR
-        self._model, self._model_axes = _stack_models([mjx.put_model(model, impl=impl) for model in models], subject)
-        self._data = mjx.make_data(models[0], impl=impl, **_capacity(models[0], self.num_envs, impl))
+        here = jax.local_devices()[0]  # by default MJX takes the first of all, which may be another process's
+        put = [mjx.put_model(model, device=here, impl=impl) for model in models]
+        self._model, self._model_axes = _stack_models(put, subject)
+        self._data = mjx.make_data(models[0], device=here, impl=impl, **_capacity(models[0], self.num_envs, impl))
 
     def reset(self, q: jax.Array, v: jax.Array) -> PhysicsState:
         """State at q (N, 99), v (N, 75) with a cold constraint solver; Warp refuses float64 with a ValueError."""

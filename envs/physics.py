@@ -46,7 +46,7 @@ class Physics(Protocol):
     timestep: float  # s, of one substep
     substeps: int  # per control step
     humanoid: Humanoid  # leaves stacked (N, ...)
-    partitioned: bool  # XLA can share the step out over devices
+    devices: list[jax.Device]  # that can share the step, each with its rows
 
     def reset(self, q: jax.Array, v: jax.Array) -> PhysicsState:
         """State at q (N, 99), v (N, 75) with a cold constraint solver."""

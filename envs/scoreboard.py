@@ -8,7 +8,7 @@ import numpy as np
 
 from imdy_jax.imitation.best import Best
 from imdy_jax.imitation.evaluate import ClipScore
-from imdy_jax.report import Table, read_table, show
+from imdy_jax.report import Table, read_table, say, show
 from imdy_jax.run import RunFolder
 
 COLUMNS = ("success %", "MPJPE mm", "root-rel. mm", "vel. mm/frame", "acc. mm/frame²", "diverged")
@@ -36,7 +36,7 @@ class Scoreboard:
         show(self.table, self.path)
         lost = [clip for clip, s in zip(self._clips, scores, strict=True) if not s.success]
         more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
-        print(f"not followed to the end: {', '.join(lost[:_NAMED]) or 'none'}{more}", flush=True)
+        say(f"not followed to the end: {', '.join(lost[:_NAMED]) or 'none'}{more}")
 
 
 def overview(path: Path, title: str, parts: Sequence[str], together: tuple) -> Table:

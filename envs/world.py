@@ -72,22 +72,24 @@ def make_cast(bodies: list[Body], clips: list[list[Clip]]) -> Cast:
 def training_env(cast: Cast, config: WorldConfig, num_envs: int, rows: np.ndarray | None = None) -> ImitationEnv:
     """num_envs environments, the subjects dealt out in turn, each free to play any clip of its subject.
 
+    Several processes (jax.distributed) share them, and step them together.
     rows: of the cast, all of them by default; only these are played, and only by the subjects that have some.
     """
     rows = np.arange(len(cast.clips)) if rows is None else np.asarray(rows)
     players = np.unique(cast.subjects[rows])
     subject = players[np.arange(num_envs) % len(players)]
-    physics = make_physics(_take(cast.humanoids, subject), config.engine, config.substeps)
+    physics = make_physics(_take(cast.humanoids, subject), config.engine, config.substeps, shared=True)
     return ImitationEnv(physics, cast.table, config.task, _own_clips(cast, rows, subject), cast.guide)
 
 
 def training_mesh(env: ImitationEnv) -> Mesh | None:
-    """All devices, to share the environments; None where there is one, or where the engine steps them in one call.
+    """The devices of all processes, to share the environments; None where there is one.
 
-    MuJoCo's C engine does: its threads have all cores of the machine already, and to it every environment has to come
-    to the host, whichever device it lies on. Raises ValueError where the environments have no equal shares.
+    With MuJoCo's C engine each process has one device: the engine's threads have all cores of the machine already, and
+    to it every environment has to come to the host, whichever device it lies on. Raises ValueError where the
+    environments have no equal shares.
     """
-    return spread(env.num_envs) if env.physics.partitioned else None
+    return spread(env.num_envs, env.physics.devices)
 
 
 def playing_env(

@@ -7,28 +7,28 @@
     python experiments/train_imitator.py --config.mining.columns 3          # columns for what the first does not follow
     python experiments/train_imitator.py --from-pretrained pretrained/imitator-clips   # go on from another's policy
     python experiments/train_imitator.py --resume                           # go on after an interruption
+    python experiments/train_imitator.py --processes 2 --process 0 --coordinator host:4567   # one of two, on two hosts
 
 The run folder then holds what experiments/generate.py needs. Every evaluation plays each clip once from its first
 frame, without noise; a clip is a success if the body is never more than 0.5 m (mean over joints) from its reference.
 """
 
 import logging
-import shutil
 from dataclasses import replace
 
 import jax
 
 from envs.columns import Course, train_columns, train_composer
 from envs.imitation import ImitationEnv
-from envs.imitator import COLUMN, COMPOSER, ImitatorConfig, begin_with, column_name
-from envs.people import load_cast
+from envs.imitator import COMPOSER, ImitatorConfig, column_name
+from envs.preparing import make_folder, prepare
 from envs.scoreboard import Scoreboard, overview, summary
 from envs.tutored import TutoredEnv, make_lessons
 from envs.ways import Known, find_ways, make_guide
 from envs.world import Cast, playing_env, training_env, training_mesh
 from imdy_jax.imitation.evaluate import evaluate, evaluate_together
-from imdy_jax.imitation.mining import FILE, check_mining
 from imdy_jax.imitation.policy import Trained
+from imdy_jax.imitation.processes import connect
 from imdy_jax.imitation.train import reinforcement, train, tuition
 from imdy_jax.report import Table, command, show
 from imdy_jax.run import RunFolder, enable_compilation_cache, read_metrics
@@ -37,6 +37,7 @@ from imdy_jax.run import RunFolder, enable_compilation_cache, read_metrics
 def main(
     config: ImitatorConfig = ImitatorConfig(), run: str = "runs/default/imitator", resume: bool = False,
     overwrite: bool = False, from_pretrained: str | None = None, json: str | None = None,
+    processes: int = 1, process: int = 0, coordinator: str | None = None,
 ) -> None:  # fmt: skip
     """Train an imitator.
 
@@ -47,17 +48,15 @@ def main(
       overwrite: throw away the run that is in the folder.
       from_pretrained: run folder whose policy to begin with.
       json: where to write the table, in place of the run folder.
+      processes: how many train together, each its share of the environments (docs/speed.md).
+      process: number of this one, from 0.
+      coordinator: host:port of process 0; "auto" where SLURM or Open MPI tells this and the numbers.
     """
+    connect(processes, process, coordinator)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     enable_compilation_cache()
-    check(config, from_pretrained)
-    begin = begin_with(from_pretrained, config) if from_pretrained else None
-    cast, rejected = load_cast(config.people)  # before there is a folder: what is wrong with them leaves none behind
-    folder = RunFolder.create(run, config, config.seed, resume=resume, overwrite=overwrite)
-    if overwrite:
-        for name in ("ways", "school", COMPOSER, *(own.name for own in folder.path.glob(f"{COLUMN}*"))):
-            shutil.rmtree(folder.path / name, ignore_errors=True)
-        (folder.path / FILE).unlink(missing_ok=True)
+    cast, rejected, begin = prepare(config, from_pretrained)  # before there is a folder: an error leaves none behind
+    folder = make_folder(run, config, resume, overwrite)
     ways, spent = seek(cast, config, folder)
     cast = cast._replace(guide=make_guide(cast, ways)) if config.guide else cast
     title = f"Imitator on {len(cast.clips)} clips of {len(cast.bodies)} subject(s), {len(rejected)} left out"
@@ -107,34 +106,6 @@ def trained_once(
     for last in read_metrics(folder.path / "metrics.jsonl")[-1:]:  # none where train.minutes is 0
         assess(last["seconds"] / 60, trained, last["samples"])
     return board.table
-
-
-def check(config: ImitatorConfig, from_pretrained: str | None) -> None:
-    """Raises ValueError where a guide, lessons, columns, changes of clip and a policy to begin with are in each other's
-    way, or lessons are for several subjects.
-    """
-    if from_pretrained and config.teach.minutes:
-        raise ValueError(
-            f"--from-pretrained {from_pretrained} beside config.teach.minutes {config.teach.minutes}: lessons begin "
-            "with a policy that knows nothing; leave one out"
-        )
-    check_mining(config.mining)
-    config.world.task.switch.check_unguided(config.guide)
-    for name, asked in {"teach.minutes": config.teach.minutes, "evaluate_at": config.evaluate_at}.items():
-        if asked and config.mining.columns > 1:
-            raise ValueError(
-                f"config.{name} is {asked} with config.mining.columns {config.mining.columns}, expected one column: "
-                "columns begin with each other and are evaluated every mining.evaluate-every minutes; leave one out"
-            )
-    if config.guide and config.teach.minutes:
-        raise ValueError(
-            "config.guide beside config.teach.minutes: a policy is guided by what is found or learns it; choose"
-        )
-    if config.teach.minutes and config.people.subjects > 1:
-        raise ValueError(
-            f"config.teach.minutes is {config.teach.minutes} with config.people.subjects {config.people.subjects}, "
-            "expected one subject: lessons are not shared out by subject; leave teach.minutes at 0, or train one"
-        )
 
 
 def seek(cast: Cast, config: ImitatorConfig, folder: RunFolder) -> tuple[list[Known | None], float]:

@@ -18,13 +18,17 @@ PLAIN_INTERVAL = 10.0  # s between lines where the output is not a terminal
 
 
 class Progress:
-    """A progress bar on a terminal, plain lines elsewhere; both with the time left. Use as a context manager."""
+    """A progress bar on a terminal, plain lines elsewhere; both with the time left. Use as a context manager.
+
+    Of several processes (jax.distributed) the first alone shows it.
+    """
 
     def __init__(self, total: float, label: str, unit: str = "it", initial: float = 0):
         self.total, self.label, self.unit, self.done = total, label, unit, initial
         self._start, self._initial, self._printed = time.monotonic(), initial, 0.0
         self._bar = None
-        if sys.stderr.isatty():
+        self._silent = not run.leading()
+        if sys.stderr.isatty() and not self._silent:
             self._bar = tqdm(total=total, desc=label, unit=unit, initial=initial, dynamic_ncols=True)
 
     def advance(self, amount: float = 1, **values: Any) -> None:
@@ -33,7 +37,7 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix({k: _cell(v) for k, v in values.items()}, refresh=False)
             self._bar.update(amount)
-        elif time.monotonic() - self._printed > PLAIN_INTERVAL or self.done >= self.total:
+        elif not self._silent and (time.monotonic() - self._printed > PLAIN_INTERVAL or self.done >= self.total):
             self._printed = time.monotonic()
             shown = "".join(f", {k} {_cell(v)}" for k, v in values.items())
             print(f"{self.label}: {self._state()}{shown}", file=sys.stderr, flush=True)
@@ -94,9 +98,15 @@ def read_table(path: str | Path) -> Table:
     return Table(content["title"], tuple(content["columns"]), rows, tuple(content["notes"]))
 
 
+def say(text: str) -> None:
+    """Print text at once; of several processes (jax.distributed) the first alone does."""
+    if run.leading():
+        print(text, flush=True)
+
+
 def show(table: Table, path: str | Path) -> None:
     """Print a table and write it as JSON."""
-    print(f"\n{table}\n", flush=True)
+    say(f"\n{table}\n")
     table.write(path)
 
 

@@ -147,13 +147,16 @@ class Checkpoints:
 
 
 class MetricLog:
-    """Append-only JSON lines, each with a "step". Opened at a step, it drops the later lines and a torn last one."""
+    """Append-only JSON lines, each with a "step". Opened at a step, it drops the later lines and a torn last one.
+
+    Of several processes (jax.distributed) the first alone writes, here and in write_json.
+    """
 
     def __init__(self, path: str | Path, resume_step: int | None = None):
         self.path = Path(path)
         kept = [row for row in read_metrics(self.path) if resume_step is not None and row["step"] <= resume_step]
         _replace(self.path, "".join(json.dumps(row) + "\n" for row in kept))
-        self._file = self.path.open("a")
+        self._file = (self.path if leading() else Path(os.devnull)).open("a")
 
     def append(self, step: int, **metrics: Any) -> None:
         """Write one line; array scalars become numbers."""
@@ -169,6 +172,11 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     text = Path(path).read_text() if Path(path).exists() else ""
     complete = text[: text.rfind("\n") + 1]
     return [json.loads(line) for line in complete.splitlines()]
+
+
+def leading() -> bool:
+    """Whether this process writes and talks: of several that compute together (jax.distributed) the first alone."""
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def enable_compilation_cache() -> Path:
@@ -270,8 +278,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def _replace(path: Path, text: str) -> None:
-    with replacing(path) as partial:
-        partial.write_text(text)
+    if leading():
+        with replacing(path) as partial:
+            partial.write_text(text)
 
 
 def _plain(value: Any) -> Any:

@@ -14,7 +14,8 @@ from imdy_jax.imitation.distil import DistilConfig, Tutored, distil, graduated, 
 from imdy_jax.imitation.environment import Environment
 from imdy_jax.imitation.policy import Normalizer, Trained, init_normalizer, make_policy
 from imdy_jax.imitation.ppo import PPOConfig, at_scale, deployed, init_learner, iterate
-from imdy_jax.imitation.sharding import everywhere, placements
+from imdy_jax.imitation.processes import of_first
+from imdy_jax.imitation.sharding import everywhere, on_host, placements
 from imdy_jax.report import Progress
 from imdy_jax.run import Checkpoints, MetricLog, RunFolder
 
@@ -119,7 +120,7 @@ def train(
     def tell() -> bool:
         """Whether this is to be the end."""
         answers = [on_milestone(m, method.trained(learner), step * method.samples) for m in passed()]
-        return True in answers
+        return bool(answers) and bool(of_first(True in answers))
 
     with Progress(round(config.minutes * 60), method.label, "s", initial=round(seconds)) as progress:
         over = tell()
@@ -127,7 +128,7 @@ def train(
             before = seconds
             begun = time.monotonic()
             learner, metrics = jax.block_until_ready(compiled(learner, method.given))
-            seconds += time.monotonic() - begun
+            seconds += of_first(time.monotonic() - begun)  # all processes stop at the same iteration
             step += 1
             row = {name: float(value) for name, value in metrics.items()}
             rate = method.samples / (seconds - before)
@@ -153,7 +154,7 @@ def prepared(method: Method, key: jax.Array) -> tuple[Any, Any]:
 
 def _gathered(mesh: Mesh | None, tree: Any) -> Any:
     """What lies on several devices, for whoever computes on one."""
-    return tree if mesh is None else jax.device_get(tree)
+    return tree if mesh is None else on_host(tree)
 
 
 def _shown(row: dict[str, float]) -> dict[str, float]:

@@ -1,0 +1,94 @@
+"""What comes before an imitator is trained: is it possible as it was asked for, on what, and where is it kept."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import jax
+
+from envs.imitator import COLUMN, COMPOSER, ImitatorConfig, begin_with
+from envs.people import load_cast
+from envs.world import Cast
+from imdy_jax.imitation.mining import FILE, check_mining
+from imdy_jax.imitation.policy import Trained
+from imdy_jax.imitation.processes import in_turn, same, together
+from imdy_jax.run import RunFolder, to_json
+
+
+def prepare(config: ImitatorConfig, from_pretrained: str | None) -> tuple[Cast, Sequence, Trained | None]:
+    """The cast, what was rejected of its motions, and the policy to begin with, the same in all processes.
+
+    Raises ValueError where something is wrong with what is asked for, or processes are asked for different things.
+    """
+
+    def load() -> tuple:
+        check(config, from_pretrained)
+        begin = begin_with(from_pretrained, config) if from_pretrained else None
+        return *load_cast(config.people), begin
+
+    cast, rejected, begin = together(load)
+    same("config", json.dumps(to_json(config)))
+    same("people, motions, or the policy to begin with", (cast.humanoids, cast.table, begin and begin.arrays))
+    return cast, rejected, begin
+
+
+def make_folder(run: str, config: ImitatorConfig, resume: bool, overwrite: bool) -> RunFolder:
+    """The run folder, as RunFolder.create; of several processes the first makes it, and all have to see it."""
+
+    def create() -> RunFolder:
+        folder = RunFolder.create(run, config, config.seed, resume=resume, overwrite=overwrite)
+        if overwrite:
+            for name in ("ways", "school", COMPOSER, *(own.name for own in folder.path.glob(f"{COLUMN}*"))):
+                shutil.rmtree(folder.path / name, ignore_errors=True)
+            (folder.path / FILE).unlink(missing_ok=True)
+        return folder
+
+    return in_turn(create, partial(RunFolder.open, Path(run)))
+
+
+def check(config: ImitatorConfig, from_pretrained: str | None) -> None:
+    """Raises ValueError where a guide, lessons, columns, changes of clip, several processes and a policy to begin with
+    are in each other's way, or lessons are for several subjects.
+    """
+    if from_pretrained and config.teach.minutes:
+        raise ValueError(
+            f"--from-pretrained {from_pretrained} beside config.teach.minutes {config.teach.minutes}: lessons begin "
+            "with a policy that knows nothing; leave one out"
+        )
+    check_mining(config.mining)
+    config.world.task.switch.check_unguided(config.guide)
+    for name, asked in {"teach.minutes": config.teach.minutes, "evaluate_at": config.evaluate_at}.items():
+        if asked and config.mining.columns > 1:
+            raise ValueError(
+                f"config.{name} is {asked} with config.mining.columns {config.mining.columns}, expected one column: "
+                "columns begin with each other and are evaluated every mining.evaluate-every minutes; leave one out"
+            )
+    if config.guide and config.teach.minutes:
+        raise ValueError(
+            "config.guide beside config.teach.minutes: a policy is guided by what is found or learns it; choose"
+        )
+    if config.teach.minutes and config.people.subjects > 1:
+        raise ValueError(
+            f"config.teach.minutes is {config.teach.minutes} with config.people.subjects {config.people.subjects}, "
+            "expected one subject: lessons are not shared out by subject; leave teach.minutes at 0, or train one"
+        )
+    if jax.process_count() > 1:
+        check_shared(config, jax.process_count())
+
+
+def check_shared(config: ImitatorConfig, processes: int) -> None:
+    """Raises ValueError where several processes cannot do together what is asked for."""
+    if config.num_envs % processes:
+        raise ValueError(
+            f"config.num_envs is {config.num_envs} with {processes} processes, expected a multiple of {processes}; "
+            "each simulates as many"
+        )
+    alone = {"guide": config.guide, "teach.minutes": config.teach.minutes, "mining.columns": config.mining.columns - 1}
+    for name, asked in alone.items():
+        if asked:
+            raise ValueError(
+                f"config.{name} is asked for with {processes} processes: searches, lessons and columns are for one; "
+                "leave it out, or start one process"
+            )
