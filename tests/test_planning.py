@@ -11,7 +11,7 @@ from envs.imitator import ImitatorConfig
 from envs.observation import observation_size
 from envs.planning import Plan, PlanConfig, Planner, make_replay
 from envs.refining import RefineConfig, Refiner
-from envs.search import SearchConfig, Searcher, beside
+from envs.search import SearchConfig, beside
 from envs.studio import make_studio
 from envs.world import make_cast, playing_env
 from imdy_jax.body.anthropometric import anthropometric_body
@@ -21,10 +21,10 @@ from imdy_jax.imitation.evaluate import evaluate
 from imdy_jax.imitation.policy import Trained, init_normalizer, make_policy
 from imdy_jax.motion.procedural import procedural_clip
 
-PLAN = PlanConfig(particles=96, attempts=4)
+PLAN = PlanConfig(particles=64, attempts=3)
 REFINE = RefineConfig(rounds=2, improvements=3)
 SEARCH = SearchConfig(passes=1, plan=PLAN, refine=REFINE)
-FRAMES, RESTING = 70, 40
+FRAMES, RESTING = 50, 40
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,6 +51,13 @@ def studio():
     sway = replace(sway, rotations=sway.rotations[:RESTING], translation=sway.translation[:RESTING])
     cast = make_cast([body], [[walk, replace(walk, name="balloon", translation=flight), sway]])
     return make_studio(cast, trained, ImitatorConfig(), substeps=2, seats=1).searching(SEARCH)
+
+
+@pytest.fixture(scope="module")
+def parts(studio):
+    """A planner and a refiner, as the search has them."""
+    env = lambda size: playing_env(studio.cast, studio.world, np.zeros(size, int), record=True)  # noqa: E731
+    return Planner(env(PLAN.particles), PLAN, studio.trained), Refiner(env, REFINE, studio.trained)
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +91,12 @@ def test_a_clip_that_ends_at_rest_is_survived_for_longer_and_recorded_to_its_end
     assert len(found[2].q) == RESTING
 
 
-def test_refining_brings_a_way_closer_and_a_replay_repeats_it(studio, found):
-    env = lambda size: playing_env(studio.cast, studio.world, np.zeros(size, int), record=True)  # noqa: E731
-    plan = Planner(env(PLAN.particles), PLAN, studio.trained).plan(0, studio.provenance.seed)
-    replay = make_replay(env(1))
+def test_refining_brings_a_way_closer_and_a_replay_repeats_it(studio, parts, found):
+    planner, refiner = parts
+    plan = planner.plan(0, studio.provenance.seed)
+    replay = make_replay(playing_env(studio.cast, studio.world, np.zeros(1, int), record=True))
     rough = as_rollout(replay(0, plan.target[: FRAMES - 1]), person(studio))[1]
-    way, feedback = Refiner(env, REFINE, studio.trained).refine(0, plan, PLAN.lost)
+    way, feedback = refiner.refine(0, plan, PLAN.lost)
     target = way.target
     np.testing.assert_array_equal(target[: FRAMES - 1], found[0].target)  # the same seed finds the same
     again = replay(0, target[: FRAMES - 1])
@@ -101,20 +108,18 @@ def test_refining_brings_a_way_closer_and_a_replay_repeats_it(studio, found):
     assert (np.linalg.eigvalsh(feedback.stake) > 0).all()
 
 
-def test_a_search_beside_a_way_without_spread_repeats_it(studio):
-    env = lambda size: playing_env(studio.cast, studio.world, np.zeros(size, int), record=True)  # noqa: E731
-    found = Searcher(env, SEARCH, studio.trained).seek(2, studio.provenance.seed)
-    guide = beside(found.way, found.feedback)
-    planner = Planner(env(4), replace(PLAN, particles=4), studio.trained)
+def test_a_search_beside_a_way_without_spread_repeats_it(studio, parts):
+    planner, refiner = parts
+    found, feedback = refiner.refine(2, planner.plan(2, studio.provenance.seed), PLAN.lost)
+    guide = beside(found, feedback)
     unguided, again = (planner.plan(2, 0, beside, spread=0.0) for beside in (None, guide))
     np.testing.assert_allclose(again.target[: RESTING - 1], found.target[: RESTING - 1], atol=1e-6)
     assert unguided is None or np.abs(unguided.target[: RESTING - 1] - found.target[: RESTING - 1]).max() > 1e-3
 
 
-def test_a_plan_that_leads_nowhere_is_not_refined(studio):
-    env = lambda size: playing_env(studio.cast, studio.world, np.zeros(size, int), record=True)  # noqa: E731
+def test_a_plan_that_leads_nowhere_is_not_refined(parts):
     nonsense = Plan(np.full((FRAMES, ACTION_SIZE), 2.0), np.zeros((FRAMES, 23, 4)))
-    assert Refiner(env, REFINE, studio.trained).refine(0, nonsense, PLAN.lost) is None
+    assert parts[1].refine(0, nonsense, PLAN.lost) is None
 
 
 def person(studio):
