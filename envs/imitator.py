@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from envs.imitation import ACTION_SIZE
 from envs.observation import observation_size
 from envs.people import PeopleConfig
 from envs.search import SearchConfig
+from envs.task import ACTION_SIZE
 from envs.tutored import TeachConfig
 from envs.ways import find_ways, make_guide
 from envs.world import Cast, WorldConfig

@@ -124,7 +124,7 @@ def open_studio(batch: Batch) -> tuple[Studio | None, list[Rejected]]:
     bodies, clips, rejected = load_people(people_of(config, imitator), batch.motions, batch.subjects)
     if not any(clips):
         return None, rejected
-    cast = lead(make_cast(bodies, clips), imitator, batch.imitator)
+    cast = lead(make_cast(bodies, clips, imitator.world.task), imitator, batch.imitator)
     return make_studio(cast, trained, imitator, config.substeps, config.seats), rejected
 
 

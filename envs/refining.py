@@ -15,10 +15,11 @@ import numpy as np
 
 from envs.closeness import apart, shortfall
 from envs.guide import moved, strayed
-from envs.imitation import ACTION_SIZE, ImitationEnv
+from envs.imitation import ImitationEnv
 from envs.physics import PhysicsState
 from envs.planning import Plan, departing
 from envs.reference import body_state
+from envs.task import ACTION_SIZE
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.skeleton import NUM_V
 

@@ -8,9 +8,10 @@ import numpy as np
 from flax import struct
 
 from envs.guide import Guide, moved
-from envs.imitation import ACTION_SIZE, ImitationEnv
+from envs.imitation import ImitationEnv
 from envs.physics import PhysicsState
 from envs.reference import body_state
+from envs.task import ACTION_SIZE
 from envs.ways import Known, fill, make_guide
 from envs.world import Cast
 from imdy_jax.imitation.distil import DistilConfig

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.guide import Guide
-from envs.imitation import ACTION_SIZE
 from envs.observation import observation_size
 from envs.refining import STATE_SIZE
 from envs.search import Found, SearchConfig, search
+from envs.task import ACTION_SIZE
 from envs.world import Cast, WorldConfig
 from imdy_jax.imitation.policy import Trained, init_normalizer, make_policy
 from imdy_jax.skeleton import NUM_Q, NUM_V

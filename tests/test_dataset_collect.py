@@ -10,11 +10,13 @@ from small_world import FPS, swaying
 from toy_humanoid import toy_humanoid
 
 from envs.c_physics import CPhysics
-from envs.imitation import ImitationEnv, TaskConfig
+from envs.imitation import ImitationEnv
+from envs.playback import make_recorder
 from envs.reference import build_table
+from envs.task import TaskConfig
 from imdy_jax import humanoid
 from imdy_jax.dataset.background import in_background
-from imdy_jax.dataset.collect import collect, make_recorder
+from imdy_jax.dataset.collect import collect
 from imdy_jax.dynamics.kinematics import forward_kinematics
 from imdy_jax.imitation.policy import Trained, init_normalizer, make_policy
 
@@ -37,7 +39,7 @@ def recorder(env):
     policy = make_policy((8,), (8,), env.action_size, 0.1)
     params = policy.init(jax.random.PRNGKey(0), env.observation_size)
     trained = Trained(policy, params, init_normalizer(env.observation_size))
-    return make_recorder(trained, env, env.physics.humanoid)
+    return make_recorder(trained, env.tracker, env.physics)
 
 
 def _collected(recorder, subjects, queues):

@@ -12,12 +12,13 @@ from toy_humanoid import toy_humanoid
 
 from envs.c_physics import CPhysics
 from envs.falls import lay, make_falls
-from envs.imitation import ImitationEnv, TaskConfig
+from envs.imitation import ImitationEnv
 from envs.observation import FORESEEN, observation_size
 from envs.pushes import Push, PushConfig, no_push, push_on
 from envs.recovery import RecoveryConfig, waiting
 from envs.reference import body_state
 from envs.reward import recovery_term
+from envs.task import TaskConfig
 from imdy_jax import humanoid, rotation
 from imdy_jax.imitation.amp import StyleConfig
 from imdy_jax.imitation.evaluate import horizontal

@@ -129,7 +129,7 @@ def test_a_clip_without_a_way_is_not_guided(cast, found):
     led = cast._replace(guide=make_guide(cast, found[0]))
     row = led.table.row(jnp.array([1]), jnp.array([5]))
     q, v = led.table.q[row], led.table.v[row] + 1.0
-    np.testing.assert_array_equal(led.guide.advise(row, q, v), 0.0)
+    np.testing.assert_array_equal(led.tracker.guide.advise(row, q, v), 0.0)
 
 
 def test_a_pupil_follows_what_the_controller_alone_does_not_and_ppo_goes_on_from_it(cast, lessons, world, tmp_path):

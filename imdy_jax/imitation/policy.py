@@ -148,6 +148,12 @@ class Trained(NamedTuple):
         return self.policy.mean(self.params, self.policy.see(self.normalizer, observation))
 
     @property
+    def kind(self) -> "Trained":
+        """The policy without its arrays: hashable, and the same for all policies that one compiled program serves."""
+        columns = tuple(column.kind for column in self.policy.columns)
+        return self._replace(policy=self.policy._replace(spread=0.0, columns=columns), params=None, normalizer=None)
+
+    @property
     def arrays(self) -> tuple:
         """Every array that acting takes: what a compiled program is given, so that it serves other policies, too."""
         return {"actor": self.params["actor"]}, self.normalizer, tuple(c.arrays for c in self.policy.columns)
