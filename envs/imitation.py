@@ -1,6 +1,5 @@
 """The imitation task: reset and step of N humanoids, each following a clip. Orchestration only."""
 
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -83,15 +82,6 @@ class ImitationEnv:
             )
         key, draw = jax.random.split(key)
         return self._started(clip, frame, key, draw, 1.0)
-
-    def restart(
-        self, state: TaskState, observation: jax.Array, fresh: jax.Array, clip: jax.Array, frame: jax.Array
-    ) -> tuple[TaskState, jax.Array]:
-        """The humanoids marked in fresh (N,) bool start as in `start`, the others go on."""
-        started, seen = self.start(clip, frame, state.key)
-        apart = partial(replace, tally=None, key=None)  # those are of all humanoids together
-        chosen = select(fresh, apart(started), apart(state))
-        return replace(chosen, tally=state.tally, key=state.key), select(fresh, seen, observation)
 
     def step(self, state: TaskState, action: jax.Array, push: jax.Array | None = None) -> StepResult:
         """One control step towards the reference's next frame, the chest pushed by (N, 3) N, world axes.

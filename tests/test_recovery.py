@@ -232,15 +232,6 @@ def test_a_share_of_the_falls_is_recovered_from_in_place(env, step):
         assert float(result.terms["body_error"][here].min()) > RECOVERY.near
 
 
-def test_a_restart_ends_a_recovery(env, fallen):
-    state, seen = fallen
-    fresh = jnp.arange(COUNT) < 5
-    after, _ = env.restart(state, seen, fresh, jnp.ones(COUNT, int), jnp.zeros(COUNT, int))
-    np.testing.assert_array_equal(after.recovery.active, ~fresh)
-    np.testing.assert_array_equal(after.physics.q[5:], state.physics.q[5:])
-    np.testing.assert_array_equal(after.physics.q[:5], jnp.tile(env.table.q[env.table.start[1]], (5, 1)))
-
-
 def test_the_reward_of_recovering_is_for_rising_and_coming_nearer(env, step, fallen):
     result = step(fallen[0], zeros(env))
     terms, weights = result.terms, env.config.weights
