@@ -114,7 +114,7 @@ def speed_table(
         ("step", "motion s", "wall clock s", "s of motion per s", "core s per s of motion",
          *(f"h for {_PUBLISHED:g} h on {count} cores" for count in _CORES)),
         tuple(rows),
-        ("Starting: what a process does for the first time, when it compiles or fetches programs that all batches share.",
+        ("Starting: what a process does for the first time, compiling or fetching programs that all batches share.",
          "Together: by the clock, starting included; steps of processes side by side add up to more.",
          "Loading: reading motions and fitting them to people. Preparing: giving out seats, building the engine.",
          f"Preparing is priced for full batches of {minutes:g} min, starting not at all.",

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 CLIP = 5.0  # normalised observations are cut off here (PHC)
+_NONE: Any = None  # in place of arrays
 
 
 class Normalizer(NamedTuple):
@@ -151,7 +152,7 @@ class Trained(NamedTuple):
     def kind(self) -> "Trained":
         """The policy without its arrays: hashable, and the same for all policies that one compiled program serves."""
         columns = tuple(column.kind for column in self.policy.columns)
-        return self._replace(policy=self.policy._replace(spread=0.0, columns=columns), params=None, normalizer=None)
+        return Trained(self.policy._replace(spread=0.0, columns=columns), _NONE, _NONE)
 
     @property
     def arrays(self) -> tuple:
