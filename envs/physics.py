@@ -1,6 +1,6 @@
 """The simulated world behind one protocol: a pure step of N humanoids, whichever engine computes it."""
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 from flax import struct
@@ -38,12 +38,12 @@ class Substeps:
 class Outcome(NamedTuple):
     """What an engine makes of one control step: arrays, on the host or in JAX, or their shapes."""
 
-    q: jax.Array  # (N, 99)
-    v: jax.Array  # (N, S, 75)
-    warmstart: jax.Array  # (N, 75)
-    torque: jax.Array  # (N, S, 23, 3)
-    wrench: jax.Array | None  # (N, S, 24, 6)
-    converged: jax.Array  # (N, S) bool
+    q: Any  # (N, 99)
+    v: Any  # (N, S, 75)
+    warmstart: Any  # (N, 75)
+    torque: Any  # (N, S, 23, 3)
+    wrench: Any  # (N, S, 24, 6) or None
+    converged: Any  # (N, S) bool
 
 
 class Physics(Protocol):

@@ -33,7 +33,7 @@ class Scene:
 
 def make_recorder(trained: Trained, tracker: Tracker, physics: Physics) -> Recorder:
     """A recording that can begin, with everything compiled; physics records wrenches, of the tracker's humanoids."""
-    kind, arrays, people = trained.kind, trained.arrays, physics.num_envs
+    kind, arrays, nowhere = trained.kind, trained.arrays, jnp.zeros(physics.num_envs, int)
 
     def step(scene: Scene) -> tuple[Scene, Transition]:
         target, held = _aim(kind, arrays, tracker, scene)
@@ -46,11 +46,11 @@ def make_recorder(trained: Trained, tracker: Tracker, physics: Physics) -> Recor
             played.append(transition)
         return scene, jax.tree.map(lambda *steps: np.stack(steps), *played)
 
-    nowhere = jnp.zeros(people, int)
     start = _begin(tracker, nowhere, nowhere)
     scene, _ = step(start)
     _restart(tracker, scene, nowhere.astype(bool), nowhere, nowhere)
-    humanoids = [jax.tree.map(lambda x, i=i: np.asarray(x[i]), tracker.humanoid) for i in range(people)]
+    people = jax.tree.map(np.asarray, tracker.humanoid)
+    humanoids = [jax.tree.map(lambda x, i=i: x[i], people) for i in range(physics.num_envs)]
     return Recorder(chunk, partial(_restart, tracker), start, humanoids)
 
 

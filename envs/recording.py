@@ -38,7 +38,7 @@ class Outcome:
     names: list[str] = field(default_factory=list)  # of its sequences that are there
     lost: list[dict[str, Any]] = field(default_factory=list)  # what left nothing to record, as in the manifest
     left_out: dict[str, str] = field(default_factory=dict)  # motions that nobody plays: source, reason
-    counts: Any = field(default_factory=Counter)  # clips "sought" a way through and "found", batches "prepared"
+    counts: Any = field(default_factory=Counter)  # clips "sought" a way through and "found", batches "prepared" after a process' first
     motion: Any = field(default_factory=Counter)  # seconds of motion of each step:
     wall: Any = field(default_factory=Counter)  # "starting", "loading", "preparing", "recording", "certifying"
     cores: Any = field(default_factory=Counter)  # the same in seconds of processor time
@@ -149,8 +149,9 @@ def _record(
         if there := [row for row in rows if row not in missing]:
             advance(float(np.sum(studio.cast.lengths[there] - 1)) / CONTROL_HZ)
         if missing and session is None:
-            outcome.counts["prepared"] += 1
-            with outcome.spent(_step("preparing")):
+            step = _step("preparing")
+            outcome.counts["prepared"] += step == "preparing"
+            with outcome.spent(step):
                 session = first.prepare(np.arange(len(first.cast.clips)))
         if missing and session is not None:
             with outcome.spent("recording"):

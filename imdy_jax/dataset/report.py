@@ -94,7 +94,7 @@ def speed_table(
       motion: seconds that "loading", "recording" and "certifying" have done.
       wall, cores: seconds of wall clock and of processor time that these, "starting" and "preparing" have taken.
       elapsed: seconds by the clock of all of it, which is less where processes worked side by side.
-      batches: that were prepared, each for all of its passes.
+      batches: that were prepared for all of their passes, but for the first of each process.
       minutes: of motion in a full batch.
       substeps: of the simulation.
       memory: bytes that a process has held at most.
@@ -116,7 +116,7 @@ def speed_table(
         tuple(rows),
         ("Starting: what a process does for the first time, compiling or fetching programs that all batches share.",
          "Together: by the clock, starting included; steps of processes side by side add up to more.",
-         "Loading: reading motions and fitting them to people. Preparing: giving out seats, building the engine.",
+         "Loading: reading motions and fitting them to people. Preparing: seats, engine, programs of other sizes.",
          f"Preparing is priced for full batches of {minutes:g} min, starting not at all.",
          "Recording: simulating, packing and writing to disk. Certifying: reading from disk and checking.",
          "The hours are processor time over cores: batches side by side, none waiting for another.",
