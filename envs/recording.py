@@ -38,7 +38,7 @@ class Outcome:
     names: list[str] = field(default_factory=list)  # of its sequences that are there
     lost: list[dict[str, Any]] = field(default_factory=list)  # what left nothing to record, as in the manifest
     left_out: dict[str, str] = field(default_factory=dict)  # motions that nobody plays: source, reason
-    counts: Any = field(default_factory=Counter)  # clips "sought" a way through and "found", batches "prepared" after a process' first
+    counts: Any = field(default_factory=Counter)  # clips "sought" and "found" a way through, batches "prepared" later
     motion: Any = field(default_factory=Counter)  # seconds of motion of each step:
     wall: Any = field(default_factory=Counter)  # "starting", "loading", "preparing", "recording", "certifying"
     cores: Any = field(default_factory=Counter)  # the same in seconds of processor time
