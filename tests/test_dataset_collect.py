@@ -121,7 +121,7 @@ def test_a_recording_is_what_the_environment_simulates(env, recorder, trained):
         now = jax.tree.map(lambda x, k=played: x[k], recorded)
         for ours, theirs in zip(jax.tree.leaves(now), jax.tree.leaves(result.transition), strict=True):
             scale = 1.0 + np.abs(theirs).max()
-            np.testing.assert_allclose(ours / scale, theirs / scale, atol=1e-4)
+            np.testing.assert_allclose(ours / scale, theirs / scale, atol=1e-3)  # of float32
     moved = np.abs(np.asarray(recorded.next_q[-1] - recorded.q[0])).max(axis=1)
     assert moved.min() > 1e-3
 
@@ -135,7 +135,7 @@ def test_one_program_serves_other_people_motions_and_policies(env, recorder, tra
     physics = CPhysics(people, record=True)
     other = trained._replace(params=jax.tree.map(lambda x: x + 0.01, trained.params))
     heavy = make_recorder(other, Tracker(people, padded(table), None, env.config), physics)
-    scene = heavy.restart(heavy.start, jnp.ones(3, bool), jnp.full(3, 2), jnp.full(3, 20))
+    scene = heavy.restart(heavy.start, jnp.ones(3, bool), jnp.array([2, 2, 2]), jnp.array([20, 20, 20]))
     _, recorded = heavy.chunk(scene)
     assert [program._cache_size() for program in programs] == before
     np.testing.assert_array_equal(recorded.q[0, 0], table.q[int(table.start[2]) + 20])

@@ -63,6 +63,7 @@ def outcome(batches):
     before = jax.config.jax_enable_x64
     yield record(batches, Path(batches[0].dataset).parent / "batches")
     jax.config.update("jax_enable_x64", before)
+    jax.clear_caches()  # as in conftest.strict
 
 
 def digests(path):
