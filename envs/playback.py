@@ -33,7 +33,9 @@ class Scene:
 
 def make_recorder(trained: Trained, tracker: Tracker, physics: Physics) -> Recorder:
     """A recording that can begin, with everything compiled; physics records wrenches, of the tracker's humanoids."""
-    kind, arrays, nowhere = trained.kind, trained.arrays, jnp.zeros(physics.num_envs, int)
+    # Restored arrays are bound to a device, and what is computed from them; JAX would compile all for those once more.
+    arrays = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), trained.arrays)
+    kind, nowhere = trained.kind, jnp.zeros(physics.num_envs, int)
 
     def step(scene: Scene) -> tuple[Scene, Transition]:
         target, held = _aim(kind, arrays, tracker, scene)

@@ -133,7 +133,8 @@ def test_one_program_serves_other_people_motions_and_policies(env, recorder, tra
     clips = [swaying(toy_humanoid(1.12, 95.0, skew=0.3), n) for n in (33, 29, 41, 13, 32)]  # 149 frames before, 148 now
     table = build_table(humanoid.stack([toy_humanoid(1.12, 95.0, skew=0.3)] * 5), clips, FPS)
     physics = CPhysics(people, record=True)
-    other = trained._replace(params=jax.tree.map(lambda x: x + 0.01, trained.params))
+    restored = jax.device_put(trained.params, jax.devices()[0])  # bound to a device, as what comes from a file
+    other = trained._replace(params=jax.tree.map(lambda x: x + 0.01, restored))
     heavy = make_recorder(other, Tracker(people, padded(table), None, env.config), physics)
     scene = heavy.restart(heavy.start, jnp.ones(3, bool), jnp.array([2, 2, 2]), jnp.array([20, 20, 20]))
     _, recorded = heavy.chunk(scene)
