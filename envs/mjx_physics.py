@@ -80,7 +80,7 @@ class MjxPhysics:
     def run(self, state: PhysicsState, held: jax.Array) -> Outcome:
         """What the engine makes of one control step towards a target (N, 23, 4) of `hold`.
 
-        Compiled once for all people, as many as these.
+        Compiled for these people: MJX keeps static a part of its models that is not the same for all.
         """
         return _advance(self._engine, state, held)
 
