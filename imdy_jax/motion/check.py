@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from imdy_jax.body.person import Body
 from imdy_jax.motion.clip import Clip
-from imdy_jax.motion.posing import Posed, centre_of_mass, lowest_height, pose, surface_points, vertices_below
+from imdy_jax.motion.posing import Posed, centre_of_mass, lowest_and_below, pose, surface_points
 from imdy_jax.skeleton import JOINT_NAMES
 
 GRAVITY = 9.81  # m/s²
@@ -52,8 +52,10 @@ def check_clip(clip: Clip, body: Body) -> list[Problem]:
     if broken:
         return broken
     posed = pose(clip, body)
-    lowest = lowest_height(posed, body)
-    problems = [*_root_jumps(clip, posed), *_joint_jumps(clip), *_unsupported(clip, posed, body, lowest)]
+    lowest, low = lowest_and_below(posed, body, CONTACT_HEIGHT)
+    points = surface_points(posed, body, low)
+    height = centre_of_mass(posed, body)[:, 2]
+    problems = [*_root_jumps(clip, posed), *_joint_jumps(clip), *_unsupported(clip, points, height, lowest)]
     problems += _penetration(clip, lowest)
     return sorted(problems, key=lambda p: (p.severity, p.first))
 
@@ -112,13 +114,14 @@ def _over(clip: Clip, values: np.ndarray, limit: float, found: str, allowed: str
     return [Problem("jump", clip.source, first, last, found.format(values.max()), allowed.format(limit), "reject")]
 
 
-def _unsupported(clip: Clip, posed: Posed, body: Body, lowest: np.ndarray) -> list[Problem]:
-    """Spans without a resting point of contact that last longer than free fall explains."""
-    points = surface_points(posed, body, vertices_below(posed, body, CONTACT_HEIGHT))
+def _unsupported(clip: Clip, points: np.ndarray, height: np.ndarray, lowest: np.ndarray) -> list[Problem]:
+    """Spans without a resting point of contact that last longer than free fall explains.
+
+    points (T, P, 3): what comes near the floor; height (T,): of the centre of mass.
+    """
     speed = np.linalg.norm(np.diff(points, axis=0), axis=-1) * clip.fps
     touching = np.maximum(points[1:, :, 2], points[:-1, :, 2]) < CONTACT_HEIGHT
     slowest = np.where(touching, speed, np.inf).min(axis=1, initial=np.inf)
-    height = centre_of_mass(posed, body)[:, 2]
     problems = []
     for start, end in _runs(slowest > CONTACT_SPEED):
         duration = (end - start) / clip.fps

@@ -4,11 +4,10 @@ import hashlib
 import re
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from imdy_jax.body.person import Body
+from imdy_jax.body.person import Body, array_module
 from imdy_jax.skeleton import NUM_BODIES
 
 # Words in clips' names that tell of files, copies and takes.
@@ -57,8 +56,9 @@ def family(name: str) -> str:
 
 def generalized_positions(clip: Clip, body: Body) -> jax.Array:
     """The clip as humanoid coordinates q (T, 99) of the person `body`."""
-    position = jnp.asarray(clip.translation) + body.joints[0]
-    return jnp.concatenate([position, jnp.asarray(clip.rotations).reshape(clip.num_frames, -1)], axis=-1)
+    xp = array_module(clip, body)  # compiles nothing for each length
+    position = xp.asarray(clip.translation) + xp.asarray(body.joints)[0]
+    return xp.concatenate([position, xp.asarray(clip.rotations).reshape(clip.num_frames, -1)], axis=-1)
 
 
 def from_generalized_positions(q: jax.Array, body: Body, fps: float, name: str) -> Clip:

@@ -16,10 +16,9 @@ GLITCH_FRAMES = 5  # window of the running median: a floor contact lasts at leas
 
 def fit(clip: Clip, body: Body) -> Clip:
     """The clip for this body: stride and height in proportion to leg length, floor at z = 0, start at the origin."""
-    scale = float(body.leg_length) / clip.leg_length
-    scaled = dataclasses.replace(
-        clip, translation=scale * np.asarray(clip.translation, float), leg_length=float(body.leg_length)
-    )
+    leg_length = float(body.leg_length)
+    translation = leg_length / clip.leg_length * np.asarray(clip.translation, float)
+    scaled = dataclasses.replace(clip, translation=translation, leg_length=leg_length)
     return align_floor(recentre(scaled), body)
 
 

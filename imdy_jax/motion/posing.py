@@ -53,12 +53,21 @@ def surface_points(posed: Posed, body: Body, vertices: np.ndarray) -> np.ndarray
 
 def lowest_height(posed: Posed, body: Body) -> np.ndarray:
     """Height (T,), m, of the lowest point of the surface in each frame."""
-    return np.concatenate([heights.min(axis=1) for heights in _heights(posed, body)])
+    return lowest_and_below(posed, body, 0.0)[0]
+
+
+def lowest_and_below(posed: Posed, body: Body, height: float) -> tuple[np.ndarray, np.ndarray]:
+    """lowest_height (T,), and the indices of the vertices that come below a height (m) in any frame."""
+    lowest, below = [], np.zeros(len(body.vertices), bool)
+    for heights in _heights(posed, body):
+        lowest.append(heights.min(axis=1))
+        below |= heights.min(axis=0) < height
+    return np.concatenate(lowest), np.flatnonzero(below)
 
 
 def vertices_below(posed: Posed, body: Body, height: float) -> np.ndarray:
     """Indices of the vertices that come below a height (m) in any frame."""
-    return np.flatnonzero(np.any([(heights < height).any(axis=0) for heights in _heights(posed, body)], axis=0))
+    return lowest_and_below(posed, body, height)[1]
 
 
 def segment_vertices(body: Body, segments: tuple[int, ...]) -> np.ndarray:
@@ -77,10 +86,14 @@ def _heights(posed: Posed, body: Body) -> Iterator[np.ndarray]:
 def _skinned_coordinate(posed: Posed, body: Body, vertices: np.ndarray, axis: int) -> np.ndarray:
     """One world coordinate (T, P) as one sparse matrix product: weights times (row of R_world, position)."""
     weights = np.asarray(body.skin, float)[vertices]
-    local = np.asarray(body.vertices, float)[vertices, None, :] - np.asarray(body.joints, float)[None]
-    basis = np.concatenate([weights[..., None] * local, weights[..., None]], axis=-1)
+    point, segment = np.nonzero(weights)
+    weight = weights[point, segment, None]
+    local = np.asarray(body.vertices, float)[vertices][point] - np.asarray(body.joints, float)[segment]
+    values, columns = np.concatenate([weight * local, weight], axis=1), 4 * segment[:, None] + np.arange(4)
+    begins = 4 * np.searchsorted(point, np.arange(len(vertices) + 1))
+    basis = csr_array((values.ravel(), columns.ravel(), begins), shape=(len(vertices), 4 * NUM_BODIES))
     frames = np.concatenate([posed.R_world[:, :, axis, :], posed.p_world[:, :, axis, None]], axis=-1)
-    return (csr_array(basis.reshape(len(basis), -1)) @ frames.reshape(len(frames), -1).T).T
+    return (basis @ frames.reshape(len(frames), -1).T).T
 
 
 def to_matrices(quaternions: np.ndarray) -> np.ndarray:
