@@ -2,7 +2,6 @@
 
 import time
 from functools import partial
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,26 +10,13 @@ import mujoco.batch
 import numpy as np
 from jax.sharding import Mesh
 
-from envs.effort import exceeds_effort, limit_target
 from envs.host_call import host_call
-from envs.physics import CHEST_ROW, PhysicsState, Substeps
+from envs.physics import CHEST_ROW, Outcome, PhysicsState, Substeps, hold, settle
 from envs.subjects import distinct_models
 from imdy_jax.humanoid import Humanoid
 from imdy_jax.imitation.sharding import on_own_rows, own_rows
 from imdy_jax.mjcf import TO_MUJOCO, TO_SMPL
 from imdy_jax.skeleton import NUM_BODIES, NUM_JOINTS, NUM_Q, NUM_V
-
-
-class _Outcome(NamedTuple):
-    """One control step of the engine, in SMPL's order: arrays, on the host or in JAX, or their shapes."""
-
-    q: Any  # (N, 99)
-    v: Any  # (N, S, 75)
-    warmstart: Any  # (N, 75)
-    torque: Any  # (N, S, 23, 3)
-    wrench: Any  # (N, S, 24, 6) or None
-    converged: Any  # (N, S) bool
-
 
 # The solver stops when the cost improves by less than the tolerance, and forces are then wrong by about its square
 # root; what is recorded has to close to rounding error.
@@ -84,14 +70,15 @@ class CPhysics:
         self, state: PhysicsState, target: jax.Array, push: jax.Array | None = None
     ) -> tuple[PhysicsState, Substeps]:
         """Hold the PD target (N, 23, 4), child in parent, for one control step, and push the chest (N, 3), N."""
-        target = jax.vmap(limit_target)(self.humanoid, state.q, state.v, target)
-        shapes = self._outcome_shapes(state.q.dtype)
         pushed = () if push is None else (push,)
-        engine = on_own_rows(self._mesh, partial(host_call, self._step, shapes))
-        out = engine(state.q, state.v, state.warmstart, target, *pushed)
-        after = PhysicsState(q=out.q, v=out.v[:, -1], warmstart=out.warmstart)
-        clipped = jax.vmap(jax.vmap(exceeds_effort, in_axes=(None, 0)))(self.humanoid, out.torque)
-        return after, Substeps(out.v, out.torque, out.wrench, clipped, out.converged)
+        held = hold(self.humanoid, state, target)
+        engine = on_own_rows(self._mesh, partial(host_call, self._step, self._outcome_shapes(state.q.dtype)))
+        return settle(self.humanoid, engine(state.q, state.v, state.warmstart, held, *pushed))
+
+    def run(self, state: PhysicsState, held: jax.Array) -> Outcome:
+        """What the engine makes of one control step towards a target (N, 23, 4) of `hold`, in NumPy; without a mesh."""
+        out = self._step(*map(np.asarray, (state.q, state.v, state.warmstart, held)))
+        return jax.tree.map(lambda x, shape: np.asarray(x, shape.dtype), out, self._outcome_shapes(state.q.dtype))
 
     def time_engine(self, state: PhysicsState, steps: int) -> float:
         """Seconds of wall clock that the engine alone takes for control steps from a state, holding its pose."""
@@ -104,11 +91,11 @@ class CPhysics:
             self._batch.step(nstep=self.substeps)
         return time.perf_counter() - begun
 
-    def _outcome_shapes(self, dtype: jnp.dtype) -> _Outcome:
+    def _outcome_shapes(self, dtype: jnp.dtype) -> Outcome:
         def shape(*dims: int, dtype: jnp.dtype = dtype) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((self._stepped, *dims), dtype)
 
-        return _Outcome(
+        return Outcome(
             q=shape(NUM_Q),
             v=shape(self.substeps, NUM_V),
             warmstart=shape(NUM_V),
@@ -119,7 +106,7 @@ class CPhysics:
 
     def _step(
         self, q: np.ndarray, v: np.ndarray, warmstart: np.ndarray, target: np.ndarray, push: np.ndarray | float = 0.0
-    ) -> _Outcome:
+    ) -> Outcome:
         """One control step of the engine; arrays in SMPL's order go in and come out."""
         self._state["qpos"][:] = q[:, TO_MUJOCO.qpos_index]
         self._state["qvel"][:] = v[:, TO_MUJOCO.dof_index]
@@ -137,7 +124,7 @@ class CPhysics:
         force = (log["qfrc_passive"] - self._armature * acceleration)[..., TO_SMPL.dof_index]
         # A simulation that diverged stops stepping, and its clock with it.
         stepped = log[mujoco.mjtState.mjSTATE_TIME][..., 0] > (np.arange(self.substeps) + 0.5) * self.timestep
-        return _Outcome(
+        return Outcome(
             q=self._state["qpos"][:, TO_SMPL.qpos_index],
             v=v1[..., TO_SMPL.dof_index],
             warmstart=self._state["qacc_warmstart"][:, TO_SMPL.dof_index],

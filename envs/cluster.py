@@ -1,13 +1,35 @@
-"""Tasks done one after the other here, or side by side on a Ray cluster, where a lost worker costs its task alone."""
+"""Tasks done side by side, in processes here or on a Ray cluster, where a lost worker costs its task alone."""
 
+import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 LOCAL = "local"  # a cluster of this machine's own, for as long as the tasks take
 _TRIES = 5  # times that a task is begun again after its worker was lost
+
+
+def side_by_side(
+    function: Callable[[Task], Result], tasks: Iterable[Task], processes: int
+) -> Iterator[tuple[Task, Result]]:
+    """Each task with function(task), by some processes of this machine, in the order in which they end.
+
+    function is one that can be imported. What it raises is raised here; what has not been begun by then is left out.
+    Raises RuntimeError where a process is lost.
+    """
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))  # JAX's threads do not survive a fork
+    try:
+        waiting = {pool.submit(function, task): task for task in tasks}
+        for done in as_completed(waiting):
+            yield waiting[done], done.result()
+    except BrokenProcessPool as error:
+        raise RuntimeError("a process was lost, perhaps for want of memory; call it again, and it goes on") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def on_cluster(

@@ -74,6 +74,7 @@ def _feedforward(
     placed: Placed | None,
 ) -> jax.Array:  # fmt: skip
     if not config.balance:
+        assert table.feedforward is not None, "a table without the feed-forward that the controller needs"
         return table.feedforward[row]
     wanted = put_motion(placed, table.q[row], table.v[row], table.a[row])
     balance = jax.vmap(partial(balancing_torque, gains=config.gains))

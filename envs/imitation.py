@@ -1,28 +1,25 @@
 """The imitation task: reset and step of N humanoids, each following a clip. Orchestration only."""
 
-from dataclasses import replace
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 
 from envs.beginning import Beginning, begin
-from envs.control import pd_target
 from envs.episodes import TaskState, under_way
 from envs.falls import make_falls
 from envs.guide import Guide
-from envs.observation import observation_size, observe_all
-from envs.physics import Physics, PhysicsState
+from envs.observation import observation_size
+from envs.physics import Physics
 from envs.pushes import no_push, push_along
-from envs.recovery import Recovery, judge, recovering, tell
+from envs.recovery import judge, recovering, tell
 from envs.reference import Bodies, ReferenceTable, body_state
 from envs.reward import step_terms, total
 from envs.select import select
 from envs.starts import Tally, blank_tally, count, draw_starts, start_weights
 from envs.style import STYLE_SIZE, RecordedStyle, flat, moved_on
-from envs.switching import Placed, draw_switches, in_place, meeting, put_bodies, waited
+from envs.switching import draw_switches, in_place, meeting, put_bodies, waited
 from envs.task import ACTION_SIZE, TaskConfig
 from envs.termination import diverged, strayed
+from envs.tracker import Tracker
 from imdy_jax.imitation.environment import StepResult, Transition
 
 _HARVEST, _PUSH, _SWITCH = 11, 13, 14  # what is folded into a step's key, beyond what drawing starts splits off it
@@ -43,7 +40,8 @@ class ImitationEnv:
         guide: Guide | None = None,
     ):  # fmt: skip
         config.switch.check_unguided(guide is not None)
-        self.physics, self.table, self.config, self.guide = physics, table, config, guide
+        self.physics, self.table, self.config = physics, table, config
+        self.tracker = Tracker(physics.humanoid, table, guide, config)
         self.num_envs = physics.num_envs
         self.observation_size = observation_size(len(config.ahead))
         everything = jnp.broadcast_to(jnp.arange(table.num_clips), (self.num_envs, table.num_clips))
@@ -79,15 +77,6 @@ class ImitationEnv:
         key, draw = jax.random.split(key)
         return self._started(clip, frame, key, draw, 1.0)
 
-    def restart(
-        self, state: TaskState, observation: jax.Array, fresh: jax.Array, clip: jax.Array, frame: jax.Array
-    ) -> tuple[TaskState, jax.Array]:
-        """The humanoids marked in fresh (N,) bool start as in `start`, the others go on."""
-        started, seen = self.start(clip, frame, state.key)
-        apart = partial(replace, tally=None, key=None)  # those are of all humanoids together
-        chosen = select(fresh, apart(started), apart(state))
-        return replace(chosen, tally=state.tally, key=state.key), select(fresh, seen, observation)
-
     def step(self, state: TaskState, action: jax.Array, push: jax.Array | None = None) -> StepResult:
         """One control step towards the reference's next frame, the chest pushed by (N, 3) N, world axes.
 
@@ -98,7 +87,7 @@ class ImitationEnv:
         frame = state.frame + (1 if recovery is None else ~recovery.active)
         key, draw = jax.random.split(state.key)
         push, pushing = push_along(config.push, state.push, push, jax.random.fold_in(draw, _PUSH))
-        target = self.target(before, clip, frame, action, recovery, placed)
+        target = self.tracker.target(before, clip, frame, action, recovery, placed)
         after, substeps = self.physics.step(before, target, push)
 
         broken = jax.vmap(diverged)(after.q, after.v)
@@ -190,30 +179,8 @@ class ImitationEnv:
         """What style is judged by (count, K · 196), at random moments of the reference."""
         return flat(self._style.draw(key, count) if self._style else None, jnp.zeros(count, bool))
 
-    def target(
-        self, state: PhysicsState, clip: jax.Array, frame: jax.Array, action: jax.Array,
-        recovery: Recovery | None = None, placed: Placed | None = None,
-    ) -> jax.Array:  # fmt: skip
-        """PD target (N, 23, 4) for action (N, 69) at states on the way to frame (N,) of clip (N,).
-
-        Where there is a guide, its action is added. Who recovers has neither feed-forward nor guide.
-        """
-        row, advice = self.table.row(clip, frame), None
-        if self.guide is not None:
-            advice = self.guide.advise(self.table.row(clip, frame - 1), state.q, state.v)
-        return pd_target(self.config, self.physics.humanoid, self.table, state, row, action, advice, recovery, placed)
-
-    def observe(
-        self, bodies: Bodies, clip: jax.Array, frame: jax.Array, recovery: Recovery | None = None,
-        placed: Placed | None = None,
-    ) -> jax.Array:  # fmt: skip
-        """Observation (N, O) of humanoids whose bodies (N, ...) are at frame (N,) of clip (N,)."""
-        config, betas = self.config, self.physics.humanoid.betas
-        sight = config.recovery.sight
-        return observe_all(self.table, betas, bodies, clip, frame, config.ahead, recovery, placed, sight)
-
     def _seen(self, bodies: Bodies, state: TaskState) -> jax.Array:
-        return self.observe(bodies, state.clip, state.frame, state.recovery, state.placed)
+        return self.tracker.observe(bodies, state.clip, state.frame, state.recovery, state.placed)
 
     def _draw_starts(self, key: jax.Array, tally: Tally, but: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
         weights = start_weights(tally, self.table.length, self.config.starts.floor)

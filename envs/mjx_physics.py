@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
+from flax import struct
 from mujoco import mjx
 
-from envs.effort import exceeds_effort, limit_target
-from envs.physics import CHEST_ROW, PhysicsState, Substeps
+from envs.physics import CHEST_ROW, Outcome, PhysicsState, Substeps, hold, settle
 from envs.subjects import distinct_models
 from imdy_jax.humanoid import Humanoid
 from imdy_jax.mjcf import SOLVER_ITERATIONS, TO_MUJOCO, TO_SMPL
@@ -60,8 +60,9 @@ class MjxPhysics:
                 model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR
         here = jax.local_devices()[0]  # by default MJX takes the first of all, which may be another process's
         put = [mjx.put_model(model, device=here, impl=impl) for model in models]
-        self._model, self._model_axes = _stack_models(put, subject)
-        self._data = mjx.make_data(models[0], device=here, impl=impl, **_capacity(models[0], self.num_envs, impl))
+        model, axes = _stack_models(put, subject)
+        data = mjx.make_data(models[0], device=here, impl=impl, **_capacity(models[0], self.num_envs, impl))
+        self._engine = _Engine(model, data, axes, substeps, self.timestep, record, impl)
 
     def reset(self, q: jax.Array, v: jax.Array) -> PhysicsState:
         """State at q (N, 99), v (N, 75) with a cold constraint solver; Warp refuses float64 with a ValueError."""
@@ -75,22 +76,46 @@ class MjxPhysics:
         self, state: PhysicsState, target: jax.Array, push: jax.Array | None = None
     ) -> tuple[PhysicsState, Substeps]:
         """Hold the PD target (N, 23, 4), child in parent, for one control step, and push the chest (N, 3), N."""
+        out = self._engine.advance(state, hold(self.humanoid, state, target), push)
+        return settle(self.humanoid, out)
+
+    def run(self, state: PhysicsState, held: jax.Array) -> Outcome:
+        """What the engine makes of one control step towards a target (N, 23, 4) of `hold`.
+
+        Compiled for these people: MJX keeps static a part of its models that is not the same for all.
+        """
+        return _advance(self._engine, state, held)
+
+
+@struct.dataclass
+class _Engine:
+    """MJX's model of N humanoids: a pytree, which a compiled program can take as an argument."""
+
+    model: mjx.Model
+    data: mjx.Data
+    axes: tuple[int | None, ...] = struct.field(pytree_node=False)  # of the model's leaves for vmap
+    substeps: int = struct.field(pytree_node=False)
+    timestep: float = struct.field(pytree_node=False)
+    record: bool = struct.field(pytree_node=False)
+    impl: str = struct.field(pytree_node=False)
+
+    def advance(self, state: PhysicsState, held: jax.Array, push: jax.Array | None = None) -> Outcome:
+        """One control step of everybody towards held (N, 23, 4), the chest pushed by (N, 3) N."""
         push = jnp.zeros_like(state.q[:, :3]) if push is None else push.astype(state.q.dtype)
-        target = jax.vmap(limit_target)(self.humanoid, state.q, state.v, target)
-        after, log = jax.vmap(self._step, in_axes=(self._model_axes, 0, 0, 0))(self._model, state, target, push)
-        clipped = jax.vmap(jax.vmap(exceeds_effort, in_axes=(None, 0)))(self.humanoid, log.torque)
-        return after, Substeps(log.v, log.torque, log.wrench, clipped, log.converged)
+        axes = jax.tree.unflatten(jax.tree.structure(self.model), self.axes)
+        after, log = jax.vmap(self._step, in_axes=(axes, 0, 0, 0))(self.model, state, held, push)
+        return Outcome(after.q, log.v, after.warmstart, log.torque, log.wrench, log.converged)
 
     def _step(
         self, model: mjx.Model, state: PhysicsState, target: jax.Array, push: jax.Array
     ) -> tuple[PhysicsState, _Log]:
         target = target.reshape(-1)[TO_MUJOCO.qpos_index[7:] - 7]
         model = model.replace(qpos_spring=model.qpos_spring.at[7:].set(target))
-        data = self._data.replace(
+        data = self.data.replace(
             qpos=state.q[TO_MUJOCO.qpos_index],
             qvel=state.v[TO_MUJOCO.dof_index],
             qacc_warmstart=state.warmstart[TO_MUJOCO.dof_index],
-            xfrc_applied=self._data.xfrc_applied.at[CHEST_ROW, :3].set(push),
+            xfrc_applied=self.data.xfrc_applied.at[CHEST_ROW, :3].set(push),
         )
         data, log = jax.lax.scan(lambda data, _: self._substep(model, data), data, length=self.substeps)
         after = PhysicsState(
@@ -109,10 +134,15 @@ class MjxPhysics:
         log = _Log(
             v=after.qvel[TO_SMPL.dof_index],
             torque=force[6:].reshape(NUM_JOINTS, 3),
-            wrench=_body_wrench(model, after, self._impl) if self.record else None,
+            wrench=_body_wrench(model, after, self.impl) if self.record else None,
             converged=_converged(after),
         )
         return after, log
+
+
+@jax.jit
+def _advance(engine: _Engine, state: PhysicsState, held: jax.Array) -> Outcome:
+    return engine.advance(state, held)
 
 
 def _check_implementation(impl: str) -> None:
@@ -135,8 +165,8 @@ def _capacity(model: mujoco.MjModel, num_envs: int, impl: str) -> dict[str, int]
     return {"naconmax": contacts * num_envs, "njmax": _ROWS_PER_CONTACT * contacts}
 
 
-def _stack_models(models: list[mjx.Model], subject: np.ndarray) -> tuple[mjx.Model, mjx.Model]:
-    """One model whose leaves have a leading axis (N, ...) where subjects differ, and vmap's tree of axes for it.
+def _stack_models(models: list[mjx.Model], subject: np.ndarray) -> tuple[mjx.Model, tuple[int | None, ...]]:
+    """One model whose leaves have a leading axis (N, ...) where subjects differ, and each leaf's axis for vmap.
 
     Leaves alone are compared: what MJX keeps static is the same for all subjects of one topology.
     """
@@ -147,7 +177,7 @@ def _stack_models(models: list[mjx.Model], subject: np.ndarray) -> tuple[mjx.Mod
         same = all(np.array_equal(values[0], value, equal_nan=False) for value in values[1:])
         stacked.append(values[0] if same else jnp.stack(values)[subject])
         axes.append(None if same else 0)
-    return jax.tree.unflatten(structure, stacked), jax.tree.unflatten(structure, axes)
+    return jax.tree.unflatten(structure, stacked), tuple(axes)
 
 
 def _converged(data: mjx.Data) -> jax.Array:

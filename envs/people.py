@@ -1,10 +1,12 @@
 """Who is simulated, and what they do: from names and paths to a cast."""
 
+import functools
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 
 from envs.world import CONTROL_HZ, Cast, make_cast
 from imdy_jax.body.anthropometric import anthropometric_body, random_subject
@@ -32,14 +34,26 @@ class PeopleConfig:
     subject_seed: int = 0  # of that draw
 
 
-def make_bodies(config: PeopleConfig) -> list[Body]:
-    """The person described, and subjects − 1 random others (always embedded bodies)."""
+def make_bodies(config: PeopleConfig, subjects: Sequence[int] | None = None) -> list[Body]:
+    """The person described, and subjects − 1 random others (always embedded bodies).
+
+    subjects: of these numbers alone; by default all.
+    """
+    numbers = range(config.subjects) if subjects is None else subjects
+    real = jnp.result_type(float)
+    return [_other(config.subject_seed, config.subjects, n, real) if n else _described(config) for n in numbers]
+
+
+def _described(config: PeopleConfig) -> Body:
     if config.smpl_model is not None:
-        first = smpl_body(config.smpl_model, sex=config.sex, mass=config.mass)
-    else:
-        first = anthropometric_body(config.sex, config.stature, config.mass)
-    keys = jax.random.split(jax.random.PRNGKey(config.subject_seed), max(config.subjects - 1, 1))
-    return [first, *(random_subject(key) for key in keys[: config.subjects - 1])]
+        return smpl_body(config.smpl_model, sex=config.sex, mass=config.mass)
+    return anthropometric_body(config.sex, config.stature, config.mass)
+
+
+@functools.lru_cache(maxsize=64)
+def _other(seed: int, subjects: int, number: int, real: jnp.dtype) -> Body:
+    """One of the random people; kept for each precision, since in a dataset each comes again with other motions."""
+    return random_subject(jax.random.split(jax.random.PRNGKey(seed), max(subjects - 1, 1))[number - 1])
 
 
 def load_cast(config: PeopleConfig) -> tuple[Cast, list[Rejected]]:
@@ -55,8 +69,7 @@ def load_people(
 
     motions, subjects: of these names (imdy_jax.motion.load.list_motions) and numbers alone; by default all.
     """
-    bodies = make_bodies(config)
-    bodies = bodies if subjects is None else [bodies[s] for s in subjects]
+    bodies = make_bodies(config, subjects)
     loaded = [
         load_clips(config.motions, body, CONTROL_HZ, config.check, config.mirrored, config.speeds, motions)
         for body in bodies

@@ -1,10 +1,11 @@
 """The simulated world behind one protocol: a pure step of N humanoids, whichever engine computes it."""
 
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 from flax import struct
 
+from envs.effort import exceeds_effort, limit_target
 from imdy_jax.humanoid import Humanoid
 from imdy_jax.mjcf import TO_SMPL
 from imdy_jax.skeleton import NUM_JOINTS, joint_index
@@ -39,8 +40,24 @@ def joint_velocity(v: jax.Array) -> jax.Array:
     return v[..., 6:].reshape(*v.shape[:-1], NUM_JOINTS, 3)
 
 
+class Outcome(NamedTuple):
+    """What an engine makes of one control step: arrays, on the host or in JAX, or their shapes."""
+
+    q: Any  # (N, 99)
+    v: Any  # (N, S, 75)
+    warmstart: Any  # (N, 75)
+    torque: Any  # (N, S, 23, 3)
+    wrench: Any  # (N, S, 24, 6) or None
+    converged: Any  # (N, S) bool
+
+
 class Physics(Protocol):
-    """N humanoids on a floor at z = 0 under stable PD; step is pure and may be called inside jit."""
+    """N humanoids on a floor at z = 0 under stable PD.
+
+    step is pure and may be called inside jit. Its three parts may be called one by one: `hold` and `settle`, which are
+    the same for all engines, inside jit, and `run` between them outside. What is compiled then holds nothing of the
+    engine, and serves other people as well.
+    """
 
     num_envs: int
     timestep: float  # s, of one substep
@@ -60,3 +77,19 @@ class Physics(Protocol):
         push (N, 3) N, world axes: a force on the chest at its centre of mass; it is part of the chest's wrench.
         """
         ...
+
+    def run(self, state: PhysicsState, held: jax.Array) -> Outcome:
+        """What the engine makes of one control step towards a target (N, 23, 4) of `hold`; not inside jit."""
+        ...
+
+
+def hold(humanoid: Humanoid, state: PhysicsState, target: jax.Array) -> jax.Array:
+    """The PD target (N, 23, 4) as far as the joints' effort goes, of N humanoids (leaves stacked)."""
+    return jax.vmap(limit_target)(humanoid, state.q, state.v, target)
+
+
+def settle(humanoid: Humanoid, out: Outcome) -> tuple[PhysicsState, Substeps]:
+    """The state after a control step, and what happened within it, of N humanoids (leaves stacked)."""
+    clipped = jax.vmap(jax.vmap(exceeds_effort, in_axes=(None, 0)))(humanoid, out.torque)
+    after = PhysicsState(q=out.q, v=out.v[:, -1], warmstart=out.warmstart)
+    return after, Substeps(out.v, out.torque, out.wrench, clipped, out.converged)

@@ -174,8 +174,8 @@ def departing(
     departure: jax.Array,
 ) -> jax.Array:  # fmt: skip
     """PD targets (N, 23, 4) of the policy's action at frames of clips and a departure (N, A) from it."""
-    action = trained.act(env.observe(bodies, clips, frames)) + departure
-    return env.target(physics, clips, frames + 1, action)
+    action = trained.act(env.tracker.observe(bodies, clips, frames)) + departure
+    return env.tracker.target(physics, clips, frames + 1, action)
 
 
 def _trace(windows: list[_Window]) -> Plan:

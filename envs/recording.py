@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from envs.batches import Batch, GenerateConfig, people_of
-from envs.cluster import on_cluster
+from envs.cluster import on_cluster, side_by_side
 from envs.imitator import lead, open_imitator
 from envs.people import load_people
 from envs.search import SearchConfig
@@ -28,7 +28,7 @@ from imdy_jax.motion.load import Rejected
 from imdy_jax.report import Progress
 from imdy_jax.run import enable_compilation_cache, to_json, write_json
 
-_STARTED: list[str] = []  # batches that this process has loaded: with the first of them it compiles what all need
+_STARTED: set[str] = set()  # steps that this process has done: with the first of each it compiles what all need
 
 
 @dataclass
@@ -38,10 +38,11 @@ class Outcome:
     names: list[str] = field(default_factory=list)  # of its sequences that are there
     lost: list[dict[str, Any]] = field(default_factory=list)  # what left nothing to record, as in the manifest
     left_out: dict[str, str] = field(default_factory=dict)  # motions that nobody plays: source, reason
-    counts: Any = field(default_factory=Counter)  # clips "sought" a way through and "found", batches "compiled"
+    counts: Any = field(default_factory=Counter)  # clips "sought" and "found" a way through, batches "prepared" later
     motion: Any = field(default_factory=Counter)  # seconds of motion of each step:
-    wall: Any = field(default_factory=Counter)  # "starting", "loading", "compiling", "recording", "certifying"
+    wall: Any = field(default_factory=Counter)  # "starting", "loading", "preparing", "recording", "certifying"
     cores: Any = field(default_factory=Counter)  # the same in seconds of processor time
+    elapsed: float = 0.0  # s by the clock, of all together
     memory: int = 0  # bytes that a process has held at most, so far
 
     def add(self, other: "Outcome") -> None:
@@ -61,27 +62,33 @@ class Outcome:
         self.cores[step] += time.process_time() - begun[1]
 
 
-def record(batches: Sequence[Batch], folder: Path, cluster: str | None = None, cores: int = 2) -> Outcome:
-    """Record all batches, here or in tasks of some cores on a cluster (envs.cluster.on_cluster).
+def record(
+    batches: Sequence[Batch], folder: Path, cluster: str | None = None, cores: int = 2, processes: int = 1
+) -> Outcome:
+    """Record all batches, in this process or some more, or in tasks of some cores on a cluster (envs.cluster).
 
     What has come of each is kept in a file of the folder; a batch is done again where that, or a sequence, is missing.
     What comes back speaks of all; its motion and times are those of the batches done now.
     """
     known = {batch.key: outcome for batch in batches if (outcome := _known(batch, folder))}
     waiting = [batch for batch in batches if batch.key not in known]
-    together, seconds = Outcome(), sum(batch.seconds for batch in batches)
+    together, seconds, begun = Outcome(), sum(batch.seconds for batch in batches), time.monotonic()
+    beside = cluster or (processes > 1 and len(waiting) > 1)
     for outcome in known.values():
         together.add(outcome)
     with Progress(seconds, "imitating", "s of motion", seconds - sum(batch.seconds for batch in waiting)) as progress:
-        for batch, outcome in (
-            on_cluster(record_batch, waiting, cluster, cores)
-            if cluster
-            else ((batch, record_batch(batch, progress.advance)) for batch in waiting)
-        ):
+        if cluster:
+            done = on_cluster(record_batch, waiting, cluster, cores)
+        elif beside:
+            done = side_by_side(record_batch, waiting, processes)
+        else:
+            done = ((batch, record_batch(batch, progress.advance)) for batch in waiting)
+        for batch, outcome in done:
             write_json(folder / f"{batch.key}.json", to_json(outcome))
             together.add(outcome)
-            if cluster:
+            if beside:
                 progress.advance(batch.seconds)
+    together.elapsed = time.monotonic() - begun
     return together
 
 
@@ -101,9 +108,7 @@ def record_batch(batch: Batch, advance: Callable[[float], None] = lambda seconds
     enable_compilation_cache()
     jax.config.update("jax_enable_x64", not batch.config.single)
     dataset, outcome = open_dataset(batch.dataset), Outcome()
-    step = "loading" if _STARTED else "starting"
-    _STARTED.append(batch.key)
-    with outcome.spent(step):
+    with outcome.spent(step := _step("loading")):
         first, rejected = open_studio(batch)
         outcome.left_out = {item.source: item.reason for item in rejected}
     if first is None:
@@ -124,14 +129,14 @@ def open_studio(batch: Batch) -> tuple[Studio | None, list[Rejected]]:
     bodies, clips, rejected = load_people(people_of(config, imitator), batch.motions, batch.subjects)
     if not any(clips):
         return None, rejected
-    cast = lead(make_cast(bodies, clips), imitator, batch.imitator)
+    cast = lead(make_cast(bodies, clips, imitator.world.task), imitator, batch.imitator)
     return make_studio(cast, trained, imitator, config.substeps, config.seats), rejected
 
 
 def _record(
     dataset: Dataset, first: Studio, config: GenerateConfig, outcome: Outcome, advance: Callable[[float], None]
 ) -> None:
-    """Play what is missing of each pass; all passes have the seats of the first, and are compiled once."""
+    """Play what is missing of each pass; all passes have the seats of the first."""
 
     def keep(_: int, record: Record) -> float:
         write_record(dataset, record)
@@ -144,8 +149,9 @@ def _record(
         if there := [row for row in rows if row not in missing]:
             advance(float(np.sum(studio.cast.lengths[there] - 1)) / CONTROL_HZ)
         if missing and session is None:
-            outcome.counts["compiled"] += 1
-            with outcome.spent("compiling"):
+            step = _step("preparing")
+            outcome.counts["prepared"] += step == "preparing"
+            with outcome.spent(step):
                 session = first.prepare(np.arange(len(first.cast.clips)))
         if missing and session is not None:
             with outcome.spent("recording"):
@@ -174,10 +180,18 @@ def search_lost(dataset: Dataset, studio: Studio, config: SearchConfig, outcome:
 
 def _certify(dataset: Dataset, outcome: Outcome) -> None:
     unchecked = [name for name in outcome.names if read_certificate(dataset, name) is None]
-    with outcome.spent("compiling"):
-        certify_dataset(dataset, unchecked[:1])
+    if unchecked and (step := _step("certifying")) == "starting":
+        with outcome.spent(step):
+            certify_dataset(dataset, [unchecked.pop()])
     with outcome.spent("certifying"):
-        outcome.motion["certifying"] += sum(c.duration for c in certify_dataset(dataset, unchecked[1:]))
+        outcome.motion["certifying"] += sum(c.duration for c in certify_dataset(dataset, unchecked))
+
+
+def _step(name: str) -> str:
+    """A step's name, or where this process does it for the first time, and compiles it, "starting"."""
+    first = name not in _STARTED
+    _STARTED.add(name)
+    return "starting" if first else name
 
 
 def _lost(studio: Studio, row: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from envs.batches import GenerateConfig, people_of
 from envs.imitator import open_imitator
 from envs.people import make_bodies
 from envs.studio import make_studio, make_subjects
+from envs.task import TaskConfig
 from envs.world import CONTROL_HZ, Cast, make_cast
 from imdy_jax.body.person import Body
 from imdy_jax.dataset.record import Record
@@ -32,7 +33,8 @@ def reimitate(dataset: Dataset, names: Sequence[str], config: GenerateConfig, pa
     said: dict[str, Dynamics] = {}
     with Progress(sum(seconds.values()), "imitating again", "s of motion") as progress:
         for portion in _portions(seconds, 60.0 * config.minutes):
-            cast = _cast(dataset, [(who[attributes[name]["subject"]], name) for name in portion], bodies)
+            played = [(who[attributes[name]["subject"]], name) for name in portion]
+            cast = _cast(dataset, played, bodies, imitator.world.task)
             studio = make_studio(cast, trained, imitator, config.substeps, config.seats)
             said |= dict(studio.prepare(np.arange(len(cast.clips))).play(_dynamics(cast), progress.advance))
     return said
@@ -50,12 +52,12 @@ def _portions(seconds: dict[str, float], most: float) -> Iterator[list[str]]:
         yield portion
 
 
-def _cast(dataset: Dataset, played: list[tuple[int, str]], bodies: list[Body]) -> Cast:
+def _cast(dataset: Dataset, played: list[tuple[int, str]], bodies: list[Body], task: TaskConfig) -> Cast:
     """The people with what they have done, as clips to follow."""
     clips: list[list[Clip]] = [[] for _ in bodies]
     for who, name in played:
         clips[who].append(from_generalized_positions(read_record(dataset, name).q, bodies[who], CONTROL_HZ, name))
-    return make_cast(bodies, clips)
+    return make_cast(bodies, clips, task)
 
 
 def _dynamics(cast: Cast) -> Callable[[int, Record], tuple[str, Dynamics]]:

@@ -12,12 +12,13 @@ import numpy as np
 
 from envs.imitator import ImitatorConfig
 from envs.planning import make_replay
+from envs.recorder import make_recorder
 from envs.search import SearchConfig, search
-from envs.world import CONTROL_HZ, Cast, WorldConfig, deal_seats, playing_env
+from envs.world import CONTROL_HZ, Cast, WorldConfig, deal_seats, playing_env, recording_parts
 from imdy_jax import humanoid
 from imdy_jax.body.person import Body
 from imdy_jax.dataset.background import in_background
-from imdy_jax.dataset.collect import Recorder, as_rollout, collect, make_recorder
+from imdy_jax.dataset.collect import Recorder, as_rollout, collect
 from imdy_jax.dataset.record import (
     Provenance,
     Record,
@@ -98,11 +99,11 @@ class Studio:
             yield use(row, record_rollout(rollout, *self.identity(row), score.success))
 
     def prepare(self, rows: np.ndarray) -> "Session":
-        """Compile the recording of rows of the cast."""
+        """Get ready to record rows of the cast; compiles what has not been compiled for as many humanoids before."""
         subjects, queues = deal_seats(self.cast, rows, self.seats)
-        env = playing_env(self.cast, self.world, subjects, record=True)
         body_points(self.subjects[0], np.asarray(self.cast.table.q[:1]))  # compiles what every record calls
-        return Session(self, make_recorder(self.trained, env, env.physics.humanoid), subjects, queues)
+        tracker, physics = recording_parts(self.cast, self.world, subjects)
+        return Session(self, make_recorder(self.trained, tracker, physics), subjects, queues)
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ class TutoredEnv:
     def observe(self, state: Practice) -> jax.Array:
         """Observation (N, O)."""
         bodies = jax.vmap(body_state)(self._env.physics.humanoid, state.physics.q, state.physics.v)
-        return self._env.observe(bodies, state.clip, state.frame)
+        return self._env.tracker.observe(bodies, state.clip, state.frame)
 
     def advise(self, lessons: Lessons, state: Practice) -> tuple[jax.Array, jax.Array]:
         """The teacher's action (N, A), and the row (N,) of the lesson that it comes from."""
@@ -95,7 +95,7 @@ class TutoredEnv:
         """One control step; also who was lost, and who has begun elsewhere, being lost or at the end, (N,) bool."""
         env, humanoid = self._env, self._env.physics.humanoid
         clip, frame = state.clip, state.frame + 1
-        physics, _ = env.physics.step(state.physics, env.target(state.physics, clip, frame, action))
+        physics, _ = env.physics.step(state.physics, env.tracker.target(state.physics, clip, frame, action))
         last = frame >= env.table.length[clip] - 1
         row = env.table.row(clip, frame - last.astype(frame.dtype))  # the last frame has no lesson
         here = jax.vmap(body_state)(humanoid, physics.q, physics.v).position

@@ -5,17 +5,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from envs.guide import Guide
 from envs.imitation import ImitationEnv
 from envs.make_physics import make_physics
+from envs.physics import Physics
 from envs.pushes import PushConfig
 from envs.recovery import RecoveryConfig
-from envs.reference import ReferenceTable, build_table
+from envs.reference import ReferenceTable, build_table, padded, standard
 from envs.switching import SwitchConfig
 from envs.task import TaskConfig
+from envs.tracker import Tracker
 from imdy_jax import humanoid
 from imdy_jax.body.person import Body
 from imdy_jax.humanoid import Humanoid
@@ -51,9 +54,10 @@ class Cast(NamedTuple):
         return np.asarray(self.table.length)
 
 
-def make_cast(bodies: list[Body], clips: list[list[Clip]]) -> Cast:
+def make_cast(bodies: list[Body], clips: list[list[Clip]], task: TaskConfig | None = None) -> Cast:
     """The cast of S subjects, each with its own list of clips, already fitted to its body and at 30 fps.
 
+    task: what they are to do; where it is not told yet, the table has all that any task may ask for.
     Raises ValueError if there is nothing to imitate or a clip is not at the control rate.
     """
     rows = [(s, clip) for s, own in enumerate(clips) for clip in own]
@@ -65,7 +69,8 @@ def make_cast(bodies: list[Body], clips: list[list[Clip]]) -> Cast:
     people = humanoid.stack([humanoid.from_body(body) for body in bodies])
     subjects = np.array([s for s, _ in rows])
     trajectories = [np.asarray(generalized_positions(clip, bodies[s]), np.float64) for s, clip in rows]
-    table = build_table(_take(people, subjects), trajectories, CONTROL_HZ)
+    feedforward = task is None or (task.feedforward and not task.balance)
+    table = build_table(_take(people, subjects), trajectories, CONTROL_HZ, feedforward)
     return Cast(bodies, people, [clip for _, clip in rows], subjects, table)
 
 
@@ -116,19 +121,28 @@ def switching_env(cast: Cast, config: WorldConfig, subjects: np.ndarray, rate: f
     return ImitationEnv(physics, cast.table, task, choices, cast.guide)
 
 
+def recording_parts(cast: Cast, config: WorldConfig, subjects: np.ndarray) -> tuple[Tracker, Physics]:
+    """What envs.recorder records with: the subjects (N,) with all motions, and the physics that they are in."""
+    physics = make_physics(_take(cast.humanoids, subjects), config.engine, config.substeps, record=True)
+    return Tracker(physics.humanoid, padded(cast.table), cast.guide, config.task), physics
+
+
 def deal_seats(cast: Cast, rows: np.ndarray, seats: int) -> tuple[np.ndarray, dict[int, list[int]]]:
     """Share out at most about `seats` environments, each for one subject, over those who play rows of the cast.
 
     Returns the subject of each environment (N,), and the rows that each subject plays, the longest clips first. Where
     they take turns at whatever is next, no environment waits long for another: there are only as many as have
-    something to do for the time of the longest clip.
+    something to do for the time of the longest clip, and a few more, so that many casts have as many (standard).
     """
     queues = {int(s): rows[cast.subjects[rows] == s] for s in np.unique(cast.subjects[rows])}
     queues = {s: own[np.argsort(-cast.lengths[own], kind="stable")] for s, own in queues.items()}
     frames = {s: cast.lengths[own].sum() for s, own in queues.items()}
     together = max(cast.lengths[rows].max(), sum(frames.values()) / seats)
-    subjects = [s for s, own in queues.items() for _ in range(min(len(own), math.ceil(frames[s] / together)))]
-    return np.array(subjects), {s: own.tolist() for s, own in queues.items()}
+    busy = sum(min(len(own), math.ceil(frames[s] / together)) for s, own in queues.items())
+    dealt = dict.fromkeys(queues, 1)
+    for _ in range(standard(min(busy, max(seats, len(queues)))) - len(queues)):
+        dealt[max(queues, key=lambda s: frames[s] / dealt[s] if dealt[s] < len(queues[s]) else 0.0)] += 1
+    return np.repeat(list(dealt), list(dealt.values())), {s: own.tolist() for s, own in queues.items()}
 
 
 def _undisturbed(task: TaskConfig, **changes: Any) -> TaskConfig:
@@ -145,4 +159,4 @@ def _own_clips(cast: Cast, rows: np.ndarray, subjects: np.ndarray) -> np.ndarray
 
 
 def _take(humanoids: Humanoid, index: np.ndarray) -> Humanoid:
-    return jax.tree.map(lambda x: x[index], humanoids)
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[index]), humanoids)

@@ -112,7 +112,7 @@ def step_physics(env: ImitationEnv, horizon: int, learner: LearnerState) -> Any:
 
     def step(carry: Any, _: None) -> tuple[Any, None]:
         clip, frame = learner.env.clip, learner.env.frame + 1
-        target = env.target(carry, clip, frame, jnp.zeros((env.num_envs, env.action_size)))
+        target = env.tracker.target(carry, clip, frame, jnp.zeros((env.num_envs, env.action_size)))
         return env.physics.step(carry, target)[0], None
 
     return jax.lax.scan(step, learner.env.physics, None, length=horizon)[0]

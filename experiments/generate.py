@@ -5,7 +5,8 @@
     python experiments/generate.py --config.passes 3                    # again from random frames of the clips
     python experiments/generate.py --imitator runs/a runs/b runs/c      # by several imitators, as the paper does
     python experiments/generate.py --search                             # and look for a way where the policy is lost
-    python experiments/generate.py --ray local                          # side by side (extra `distributed`)
+    python experiments/generate.py --processes 2                        # batches side by side
+    python experiments/generate.py --ray local                          # or on a cluster (extra `distributed`)
     python experiments/generate.py --report                             # what was recorded, in numbers and figures
 
 Killed and called again, it goes on with the sequences that are missing. manifest.json in the run folder says of each
@@ -45,7 +46,8 @@ from imdy_jax.view.plots import distributions
 def main(
     config: GenerateConfig = GenerateConfig(), imitator: tuple[str, ...] = ("runs/default/imitator",),
     run: str = "runs/default/dataset", gates: Gates = Gates(), search: bool = False, again: bool = True,
-    report: bool = False, release: str | None = None, ray: str | None = None, cores: int = 2, json: str | None = None,
+    report: bool = False, release: str | None = None, processes: int = 1, ray: str | None = None, cores: int = 2,
+    json: str | None = None,
 ) -> None:  # fmt: skip
     """Generate and certify a dataset.
 
@@ -59,6 +61,7 @@ def main(
       again: imitate once more what may be trained on; takes as long as recording it.
       report: record nothing; tell what the dataset in the run folder holds, and draw it.
       release: folder; write what may be trained on there, too, in the files of the published ImDy release.
+      processes: that record side by side on this machine; each holds as much in memory as one alone.
       ray: address of a Ray cluster to record on, or "local" for processes on this machine.
       cores: of each of its tasks.
       json: where to write the table, in place of the run folder.
@@ -73,7 +76,7 @@ def main(
     folder = RunFolder.create(run, config, 0, resume=True)
     dataset, tables = create_dataset(folder.path / "dataset.zarr"), folder.path / "tables"
     set_gates(dataset, gates)
-    outcome = record(batches, folder.path / "batches", ray, cores)
+    outcome = record(batches, folder.path / "batches", ray, cores, processes)
     if search:
         found, sought = outcome.counts["found"], outcome.counts["sought"]
         print(f"a way to the end found through {found} of {sought} clips that the policy alone had lost")
@@ -81,7 +84,7 @@ def main(
     certify_dataset(dataset, [name for name in names if read_certificate(dataset, name) is None])
     show(residual_table(c for name in names if (c := read_certificate(dataset, name))), tables / "certificate.json")
     if outcome.motion["recording"]:
-        done = outcome.motion, outcome.wall, outcome.cores, outcome.counts["compiled"]
+        done = outcome.motion, outcome.wall, outcome.cores, outcome.elapsed, outcome.counts["prepared"]
         show(speed_table(*done, config.minutes, config.substeps, outcome.memory), tables / "speed.json")
     made = manifest(dataset, outcome.lost, outcome.left_out)
     write_json(folder.path / "manifest.json", made)

@@ -6,8 +6,9 @@ from scipy.spatial.transform import Rotation
 from toy_humanoid import toy_humanoid
 
 from envs.c_physics import CPhysics
-from envs.imitation import ImitationEnv, TaskConfig
+from envs.imitation import ImitationEnv
 from envs.reference import build_table
+from envs.task import TaskConfig
 from imdy_jax import humanoid
 from imdy_jax.mjcf import standing_height
 from imdy_jax.rotation import UPRIGHT

@@ -17,9 +17,9 @@ from small_world import small_env
 
 import envs.columns
 from envs.columns import Course, train_columns
-from envs.imitation import TaskConfig
 from envs.imitator import ImitatorConfig, begin_with, open_columns, open_imitator, performers, publish
 from envs.people import PeopleConfig, load_cast
+from envs.task import TaskConfig
 from envs.world import WorldConfig, playing_env, training_env
 from imdy_jax.body.anthropometric import anthropometric_body
 from imdy_jax.imitation.best import Best

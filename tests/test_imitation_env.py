@@ -56,10 +56,10 @@ def test_each_aid_of_the_controller_can_be_switched_off(env):
     names = ("relative_target", "reference_velocity", "feedforward", "balance")
     for off in ({}, *({name: False} for name in names)):
         other = small_env(16, **off)
-        targets.append(np.asarray(other.target(state, clip, frame, zeros(env)))[0])
+        targets.append(np.asarray(other.tracker.target(state, clip, frame, zeros(env)))[0])
     assert all(np.abs(a - targets[0]).max() > 1e-4 for a in targets[1:])
     plain = small_env(16, relative_target=False, reference_velocity=False, feedforward=False)
-    rest = plain.target(state, clip, frame, zeros(env))[0]
+    rest = plain.tracker.target(state, clip, frame, zeros(env))[0]
     small = jnp.linalg.norm(rotation.log(q[0, 7:].reshape(23, 4)), axis=-1) < 0.4
     np.testing.assert_allclose(rest[small], np.tile(rotation.IDENTITY, (int(small.sum()), 1)), atol=1e-6)
 

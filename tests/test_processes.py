@@ -13,11 +13,12 @@ import pytest
 from small_world import FPS, swaying
 from toy_humanoid import toy_humanoid
 
-from envs.imitation import ImitationEnv, TaskConfig
+from envs.imitation import ImitationEnv
 from envs.imitator import ImitatorConfig
 from envs.make_physics import make_physics
 from envs.preparing import check_shared
 from envs.reference import build_table
+from envs.task import TaskConfig
 from envs.world import training_mesh
 from imdy_jax import humanoid
 from imdy_jax.imitation.mining import MiningConfig

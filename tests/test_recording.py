@@ -1,5 +1,6 @@
 """A dataset batch by batch: every pass from frames of its own, and gone on with to the same bits, here or elsewhere."""
 
+import math
 import os
 import shutil
 import signal
@@ -18,7 +19,7 @@ from toy_humanoid import toy_humanoid
 
 import imdy_jax
 from envs.batches import GenerateConfig, plan, portions
-from envs.cluster import LOCAL, on_cluster
+from envs.cluster import LOCAL, on_cluster, side_by_side
 from envs.people import PeopleConfig, load_cast
 from envs.recording import record, record_batch
 from envs.studio import random_start
@@ -62,6 +63,7 @@ def outcome(batches):
     before = jax.config.jax_enable_x64
     yield record(batches, Path(batches[0].dataset).parent / "batches")
     jax.config.update("jax_enable_x64", before)
+    jax.clear_caches()  # as in conftest.strict
 
 
 def digests(path):
@@ -138,6 +140,14 @@ def test_what_fails_on_a_cluster_is_raised_here():
 
     with pytest.raises(ValueError, match=r"^task 3: disk full$"):
         list(on_cluster(fails, [3], LOCAL, cores=1))
+
+
+def test_processes_do_every_task_and_what_fails_in_one_is_raised_here():
+    assert sorted(side_by_side(math.sqrt, [4.0, 9.0, 16.0, 25.0], processes=2)) == [(4, 2), (9, 3), (16, 4), (25, 5)]
+    with pytest.raises(ValueError, match=r"math domain error|nonnegative"):
+        list(side_by_side(math.sqrt, [1.0, -1.0, 4.0], processes=1))
+    with pytest.raises(RuntimeError, match=r"a process was lost.*call it again, and it goes on"):
+        list(side_by_side(os._exit, [1], processes=1))
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch):

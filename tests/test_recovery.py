@@ -12,12 +12,13 @@ from toy_humanoid import toy_humanoid
 
 from envs.c_physics import CPhysics
 from envs.falls import lay, make_falls
-from envs.imitation import ImitationEnv, TaskConfig
+from envs.imitation import ImitationEnv
 from envs.observation import FORESEEN, observation_size
 from envs.pushes import Push, PushConfig, no_push, push_on
 from envs.recovery import RecoveryConfig, waiting
 from envs.reference import body_state
 from envs.reward import recovery_term
+from envs.task import TaskConfig
 from imdy_jax import humanoid, rotation
 from imdy_jax.imitation.amp import StyleConfig
 from imdy_jax.imitation.evaluate import horizontal
@@ -229,15 +230,6 @@ def test_a_share_of_the_falls_is_recovered_from_in_place(env, step):
         result = step(result.state, zeros(env))
         assert not result.terminated[here].any()
         assert float(result.terms["body_error"][here].min()) > RECOVERY.near
-
-
-def test_a_restart_ends_a_recovery(env, fallen):
-    state, seen = fallen
-    fresh = jnp.arange(COUNT) < 5
-    after, _ = env.restart(state, seen, fresh, jnp.ones(COUNT, int), jnp.zeros(COUNT, int))
-    np.testing.assert_array_equal(after.recovery.active, ~fresh)
-    np.testing.assert_array_equal(after.physics.q[5:], state.physics.q[5:])
-    np.testing.assert_array_equal(after.physics.q[:5], jnp.tile(env.table.q[env.table.start[1]], (5, 1)))
 
 
 def test_the_reward_of_recovering_is_for_rising_and_coming_nearer(env, step, fallen):

@@ -18,7 +18,8 @@ import json, sys
 import jax
 from small_world import FPS, swaying
 from toy_humanoid import toy_humanoid
-from envs.imitation import ImitationEnv, TaskConfig
+from envs.imitation import ImitationEnv
+from envs.task import TaskConfig
 from envs.mjx_physics import MjxPhysics
 from envs.reference import build_table
 from envs.world import training_mesh

@@ -9,10 +9,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 from small_world import small_env, zeros
 
-from envs.imitation import ImitationEnv, TaskConfig
+from envs.imitation import ImitationEnv
 from envs.reference import body_state
 from envs.starts import draw_starts
 from envs.switching import SwitchConfig, draw_switches, in_place, meeting, put_bodies, put_motion, put_points
+from envs.task import TaskConfig
 from imdy_jax import rotation
 from imdy_jax.dynamics.newton_euler import inverse_dynamics
 from imdy_jax.imitation.evaluate_switches import SwitchingConfig, evaluate_switches, judge_switches
@@ -109,11 +110,11 @@ def test_who_moves_along_sees_and_is_told_the_same(env, elsewhere):
         (env.physics.reset(q, v), placed),
     ):
         bodies = jax.vmap(body_state)(env.physics.humanoid, state.q, state.v)
-        seen.append(env.observe(bodies, clip, frame, None, at))
-        told.append(whole.target(state, clip, frame + 1, action, None, at))
+        seen.append(env.tracker.observe(bodies, clip, frame, None, at))
+        told.append(whole.tracker.target(state, clip, frame + 1, action, None, at))
     np.testing.assert_allclose(*seen, atol=1e-4)
     np.testing.assert_allclose(*told, atol=1e-4)
-    assert np.abs(seen[0] - env.observe(bodies, clip, frame)).max() > 1.0  # the reference had been left behind
+    assert np.abs(seen[0] - env.tracker.observe(bodies, clip, frame)).max() > 1.0  # the reference had been left behind
 
 
 def test_episodes_go_on_with_another_clip_and_are_paid_for_it(env, step):
@@ -131,7 +132,7 @@ def test_episodes_go_on_with_another_clip_and_are_paid_for_it(env, step):
     # What is seen then is the new clip: it is also what the value of the step is told of.
     np.testing.assert_array_equal(result.observation, result.final_observation)
     bodies = jax.vmap(body_state)(env.physics.humanoid, after.physics.q, after.physics.v)
-    seen = env.observe(bodies, after.clip, after.frame, None, after.placed)
+    seen = env.tracker.observe(bodies, after.clip, after.frame, None, after.placed)
     np.testing.assert_allclose(result.observation, seen, atol=1e-4)
     following = step(after, zeros(env))
     assert not following.terminated.any() and (following.reward > 0.1).all()

@@ -10,43 +10,26 @@ import numpy as np
 
 from imdy_jax.dynamics.kinematics import forward_kinematics
 from imdy_jax.humanoid import Humanoid
-from imdy_jax.imitation.environment import Environment, Transition
-from imdy_jax.imitation.evaluate import ClipScore, Player, frames_followed, make_player, score
-from imdy_jax.imitation.policy import Trained
+from imdy_jax.imitation.environment import Transition
+from imdy_jax.imitation.evaluate import ClipScore, frames_followed, score
 from imdy_jax.imitation.rollout import Rollout
-from imdy_jax.skeleton import NUM_Q
-
-_CHUNK = 10  # control steps between two looks at who is done; an environment idles for half of them on average
 
 
 class Recorder(NamedTuple):
-    """Compiled playing, compiled restarting of some of the environments, and who is in them."""
+    """Compiled playing, compiled restarting of some of N humanoids, and who they are."""
 
-    player: Player
-    start: tuple[Any, jax.Array]  # some state and observation
-    restart: Callable[..., tuple[Any, jax.Array]]
+    chunk: Callable[[Any], tuple[Any, Transition]]  # scene → scene some control steps later, and these, (T, N, ...)
+    restart: Callable[..., Any]  # scene, fresh (N,) bool, clip (N,), frame (N,) → scene
+    start: Any  # some scene
     humanoids: list[Humanoid]  # in NumPy
 
 
 class _Take(NamedTuple):
-    """A clip that an environment is playing."""
+    """A clip that a humanoid is playing."""
 
     row: int
     steps: int  # from where it starts to the clip's end
     parts: list[Transition]  # what has been played of it, leaves (T, ...)
-
-
-def make_recorder(trained: Trained, env: Environment, humanoids: Humanoid) -> Recorder:
-    """Compiled recording; env records wrenches and lets episodes run on (envs.world.playing_env).
-
-    humanoids: the subject in each environment, leaves (N, ...).
-    """
-    nobody, nowhere = jnp.zeros(env.num_envs, bool), jnp.zeros(env.num_envs, int)
-    start = env.start(nowhere, nowhere, jax.random.PRNGKey(0))
-    restart = jax.jit(env.restart).lower(*start, nobody, nowhere, nowhere).compile()
-    people = [jax.tree.map(lambda x, i=i: np.asarray(x[i]), humanoids) for i in range(env.num_envs)]
-    _joints(people[0], np.zeros(NUM_Q, people[0].mass.dtype))
-    return Recorder(make_player(trained, env, lambda transition: transition, _CHUNK), start, restart, people)
 
 
 def collect(
@@ -60,10 +43,10 @@ def collect(
     """Play every clip once and yield its row, its rollout and how well it followed.
 
     Args:
-      recorder: of make_recorder.
-      subjects: number of the subject in each environment (N,).
-      queues: for each subject, the rows of the reference table that it plays; whichever of its environments is free
-        takes the next one.
+      recorder: of N humanoids.
+      subjects: number of the subject that each humanoid is (N,).
+      queues: for each subject, the rows of the reference table that it plays; whichever of its humanoids is free takes
+        the next one.
       lengths: frames of each row of the table.
       advance: told the number of control steps of each clip as it is finished.
       starts: frame of each row at which it begins; by default the first.
@@ -74,7 +57,7 @@ def collect(
     waiting = {subject: deque(rows) for subject, rows in queues.items()}
     takes: list[_Take | None] = [None] * len(subjects)
     rows = np.zeros(len(subjects), int)
-    carry = recorder.start
+    scene = recorder.start
     while True:
         fresh = np.zeros(len(subjects), bool)
         for i, subject in enumerate(subjects):
@@ -84,9 +67,8 @@ def collect(
         if not any(takes):
             return
         if fresh.any():
-            carry = recorder.restart(*carry, jnp.asarray(fresh), jnp.asarray(rows), jnp.asarray(starts[rows]))
-        carry, kept = recorder.player.chunk(carry)
-        kept = jax.tree.map(np.asarray, kept)
+            scene = recorder.restart(scene, jnp.asarray(fresh), jnp.asarray(rows), jnp.asarray(starts[rows]))
+        scene, kept = recorder.chunk(scene)
         for i, take in enumerate(takes):
             if take is not None and _extend(take, jax.tree.map(lambda x, i=i: x[:, i], kept)):
                 takes[i] = None

@@ -85,35 +85,39 @@ def residual_table(certificates: Iterable[Certificate]) -> Table:
 
 
 def speed_table(
-    motion: Mapping[str, float], wall: Mapping[str, float], cores: Mapping[str, float], batches: int, minutes: float,
-    substeps: int, memory: int,
+    motion: Mapping[str, float], wall: Mapping[str, float], cores: Mapping[str, float], elapsed: float, batches: int,
+    minutes: float, substeps: int, memory: int,
 ) -> Table:  # fmt: skip
     """How fast a dataset was made, and what as much as the published one would take at the same price.
 
     Args:
       motion: seconds that "loading", "recording" and "certifying" have done.
-      wall, cores: seconds of wall clock and of processor time that these, "starting" and "compiling" have taken.
-      batches: that were compiled, each for all of its passes.
+      wall, cores: seconds of wall clock and of processor time that these, "starting" and "preparing" have taken.
+      elapsed: seconds by the clock of all of it, which is less where processes worked side by side.
+      batches: that were prepared for all of their passes, but for the first of each process.
       minutes: of motion in a full batch.
       substeps: of the simulation.
       memory: bytes that a process has held at most.
     """
     rows: list[tuple] = []
-    for step in ("starting", "loading", "compiling", "recording", "certifying"):
-        seconds = {"starting": 0.0, "compiling": 60.0 * minutes * batches}.get(step, motion[step])
+    for step in ("starting", "loading", "preparing", "recording", "certifying"):
+        seconds = {"starting": 0.0, "preparing": 60.0 * minutes * batches}.get(step, motion[step])
         price = cores[step] / seconds if seconds else None  # a process starts once
         rate = motion[step] / wall[step] if motion[step] and wall[step] else None
         hours = [None if price is None else _PUBLISHED * price / count for count in _CORES]
         rows.append((step, motion[step] or None, wall[step], rate, price, *hours))
     prices = [row[4:] for row in rows if row[4] is not None]
-    rows.append(("together", None, sum(row[2] for row in rows), None, *map(sum, zip(*prices, strict=True))))
+    done = motion["recording"]
+    rows.append(("together", done, elapsed, done / elapsed, *map(sum, zip(*prices, strict=True))))
     return Table(
         f"Speed at {substeps} substeps",
         ("step", "motion s", "wall clock s", "s of motion per s", "core s per s of motion",
          *(f"h for {_PUBLISHED:g} h on {count} cores" for count in _CORES)),
         tuple(rows),
-        ("Loading: reading motions and fitting them to people; starting: the same for the first batch of a process.",
-         f"Compiling is priced for full batches of {minutes:g} min, starting not at all.",
+        ("Starting: what a process does for the first time, compiling or fetching programs that all batches share.",
+         "Together: by the clock, starting included; steps of processes side by side add up to more.",
+         "Loading: reading motions and fitting them to people. Preparing: seats, engine, programs of other sizes.",
+         f"Preparing is priced for full batches of {minutes:g} min, starting not at all.",
          "Recording: simulating, packing and writing to disk. Certifying: reading from disk and checking.",
          "The hours are processor time over cores: batches side by side, none waiting for another.",
          f"Memory of a process: {memory / 1e9:.2g} GB at most."),

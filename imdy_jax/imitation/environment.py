@@ -58,12 +58,6 @@ class Environment(Protocol):
         """As start, but lying on the floor beside it; raises ValueError where env has no fallen humanoids."""
         ...
 
-    def restart(
-        self, state: Any, observation: jax.Array, fresh: jax.Array, clip: jax.Array, frame: jax.Array
-    ) -> tuple[Any, jax.Array]:
-        """As start for those marked in fresh (N,) bool; the others go on from their state and observation (N, O)."""
-        ...
-
     def step(self, state: Any, action: jax.Array, push: jax.Array | None = None) -> StepResult:
         """One control step with action (N, A), automatic reset included; push (N, 3) is a force on the chest, N."""
         ...

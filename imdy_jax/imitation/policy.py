@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 CLIP = 5.0  # normalised observations are cut off here (PHC)
+_NONE: Any = None  # in place of arrays
 
 
 class Normalizer(NamedTuple):
@@ -146,6 +147,12 @@ class Trained(NamedTuple):
     def act(self, observation: jax.Array) -> jax.Array:
         """Mean action (..., A) for raw observations (..., O)."""
         return self.policy.mean(self.params, self.policy.see(self.normalizer, observation))
+
+    @property
+    def kind(self) -> "Trained":
+        """The policy without its arrays: hashable, and the same for all policies that one compiled program serves."""
+        columns = tuple(column.kind for column in self.policy.columns)
+        return Trained(self.policy._replace(spread=0.0, columns=columns), _NONE, _NONE)
 
     @property
     def arrays(self) -> tuple:

@@ -65,6 +65,11 @@ def lowest_and_below(posed: Posed, body: Body, height: float) -> tuple[np.ndarra
     return np.concatenate(lowest), np.flatnonzero(below)
 
 
+def vertices_below(posed: Posed, body: Body, height: float) -> np.ndarray:
+    """Indices of the vertices that come below a height (m) in any frame."""
+    return lowest_and_below(posed, body, height)[1]
+
+
 def segment_vertices(body: Body, segments: tuple[int, ...]) -> np.ndarray:
     """Indices of the vertices that follow the given segments more than any other."""
     return np.flatnonzero(np.isin(np.argmax(np.asarray(body.skin), axis=1), segments))
