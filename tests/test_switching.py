@@ -80,12 +80,12 @@ def test_a_moved_reference_is_the_same_motion_turned_about_the_vertical_and_shif
     moved = put_bodies(placed, jax.tree.map(lambda x: x[row], env.table.bodies))
     for told, found in zip(moved, jax.vmap(body_state)(person, q, v), strict=True):  # by kinematics of the moved q, v
         np.testing.assert_allclose(told, found, atol=2e-5)
-    turn = Rotation.from_quat(np.asarray(placed.turn), scalar_first=True)
+    turn = Rotation.from_quat(np.array(placed.turn), scalar_first=True)
     np.testing.assert_allclose(turn.as_rotvec()[:, :2], 0.0, atol=1e-6)
     for i in range(COUNT):  # every frame by one turn and one shift, with scipy's rotations
-        points = np.asarray(env.table.bodies.position)
-        told = put_points(jax.tree.map(lambda x, i=i: x[i : i + 1], placed), jnp.asarray(points)[None])[0]
-        wanted = turn[i].apply(points.reshape(-1, 3)).reshape(points.shape) + np.asarray(placed.shift[i])
+        points = np.array(env.table.bodies.position)
+        told = put_points(jax.tree.map(lambda x, i=i: x[i : i + 1], placed), jnp.array(points)[None])[0]
+        wanted = turn[i].apply(points.reshape(-1, 3)).reshape(points.shape) + np.array(placed.shift[i])
         np.testing.assert_allclose(told, wanted, atol=2e-5)
         np.testing.assert_allclose(told[..., 2], points[..., 2], atol=1e-5)
     # Its joint torques are the same, and what holds up the root is turned along: v̇ is moved rightly, too.
@@ -93,8 +93,8 @@ def test_a_moved_reference_is_the_same_motion_turned_about_the_vertical_and_shif
     torque, root = inverse(person, env.table.q[row], env.table.v[row], env.table.a[row])
     torque_there, root_there = inverse(person, q, v, a)
     np.testing.assert_allclose(torque_there, torque, atol=2e-3)
-    np.testing.assert_allclose(root_there[:, :3], turn.apply(np.asarray(root[:, :3])), rtol=1e-4, atol=5e-3)
-    assert np.abs(np.asarray(root[:, :2])).max() > 0.5
+    np.testing.assert_allclose(root_there[:, :3], turn.apply(np.array(root[:, :3])), rtol=1e-4, atol=5e-3)
+    assert np.abs(np.array(root[:, :2])).max() > 0.5
 
 
 def test_who_moves_along_sees_and_is_told_the_same(env, elsewhere):
