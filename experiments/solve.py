@@ -34,7 +34,7 @@ from imdy_jax.motion.load import list_motions, load_motion
 from imdy_jax.report import Progress, Table, command, show
 from imdy_jax.run import RunFolder, enable_compilation_cache
 from imdy_jax.solver.fit import load_solver
-from imdy_jax.solver.publish import PREFIX, SHIPPED, shipped
+from imdy_jax.solver.publish import PREFIX, SHIPPED, shipped, takes
 from imdy_jax.view.solution_figure import solution_figure
 from imdy_jax.view.surface import Surface, skin_surface
 from imdy_jax.view.work_figure import work_figure
@@ -46,7 +46,8 @@ COLUMNS = ("motion", *SUMMARY, "s of motion per s")
 class SolveConfig:
     """How motions are solved; all of an output folder are solved alike."""
 
-    # Analytic, or ImDyS with the smallest correction; auto: ImDyS where one is named or comes with the checkout.
+    # Analytic, or ImDyS with the smallest correction; auto: ImDyS where one is named, or comes with the checkout and
+    # takes the frame rate.
     method: Literal["auto", "dynamics", "solver"] = "auto"
     solver: str | None = None  # run folder of fit_solver.py, or a published one; by default the checkout's newest
     person: PeopleConfig = PeopleConfig()  # whose motions they are
@@ -110,8 +111,9 @@ def named(config: SolveConfig) -> SolveConfig:
             f"config: found method dynamics beside solver {config.solver}, expected --config.method solver; pass it, "
             "or name no solver"
         )
-    found = config.solver or shipped()
-    if config.method == "dynamics" or (config.method == "auto" and found is None):
+    found = Path(config.solver) if config.solver else shipped()
+    unasked = config.method == "auto" and config.solver is None
+    if config.method == "dynamics" or (unasked and (found is None or not takes(found, config.fps))):
         return replace(config, method="dynamics")
     if found is None:
         raise ValueError(

@@ -147,6 +147,7 @@ def test_a_solver_that_is_named_is_used_and_the_checkout_s_newest_where_none_is(
     assert script.named(script.SolveConfig(solver=str(unfitted))) == found
     monkeypatch.setattr(script, "shipped", lambda: unfitted)
     assert script.named(asked) == script.named(script.SolveConfig()) == found
+    assert script.named(script.SolveConfig(fps=60.0)).method == "dynamics"  # it was fitted to 30
     assert script.named(analytic) == analytic
 
 

@@ -122,6 +122,11 @@ def _solve(solver: Solver, motion: jax.Array, dt: jax.Array) -> WindowEstimate:
     return estimate_windows(solver.variables, solver.config, motion, jax.numpy.full(len(motion), dt))
 
 
+def within(rates: tuple[float, float], fps: float) -> bool:
+    """Whether a frame rate is one that a solver of these (lowest, highest) takes."""
+    return rates[0] * (1 - 1e-3) <= fps <= rates[1] * (1 + 1e-3)
+
+
 def _check(solver: Solver, motion: np.ndarray, fps: float, mass: float) -> None:
     name, shape = solver.config.representation, solver.representation.shape
     if motion.ndim != 3 or motion.shape[1:] != shape:
@@ -130,7 +135,7 @@ def _check(solver: Solver, motion: np.ndarray, fps: float, mass: float) -> None:
     if len(motion) < solver.config.window + 2:
         raise ValueError(f"{name}: {len(motion)} frames, expected at least {solver.config.window + 2}; give more of it")
     low, high = solver.rates
-    if not low * (1 - 1e-3) <= fps <= high * (1 + 1e-3):
+    if not within(solver.rates, fps):
         span = f"{low:g}" if low == high else f"{low:g} to {high:g}"
         raise ValueError(
             f"fps: {fps:g}, expected the solver's {span}; resample the motion, or fit a solver to that rate too "

@@ -16,7 +16,7 @@ from imdy_jax.run import RunFolder, write_json
 from imdy_jax.solver import fitted, weights
 from imdy_jax.solver.fit import CALIBRATION, load_solver
 from imdy_jax.solver.fitted import FittedTo
-from imdy_jax.solver.infer import Solver
+from imdy_jax.solver.infer import Solver, within
 
 MOST = 5_000_000  # bytes of a folder
 SHIPPED = Path(__file__).parents[2] / "pretrained"
@@ -59,6 +59,11 @@ def shipped(folder: Path = SHIPPED) -> Path | None:
     there = [path for path in folder.glob(f"{PREFIX}*") if (path / "solver.json").exists()]
     dated = [(when, path) for path in there if (when := _published(path))]
     return max(dated)[1] if dated else None
+
+
+def takes(folder: Path, fps: float) -> bool:
+    """Whether a published solver, or one of a run folder, takes motions of this frame rate."""
+    return within(json.loads((folder / "solver.json").read_text())["rates"], fps)
 
 
 def _write(folder: Path, run: RunFolder, solver: Solver, half: bool) -> None:
