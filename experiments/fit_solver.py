@@ -22,8 +22,9 @@ from typing import NamedTuple
 
 import tyro
 
+from imdy_jax.dataset.store import open_dataset
 from imdy_jax.motion.clip import family
-from imdy_jax.report import Table, command, show
+from imdy_jax.report import command, show
 from imdy_jax.run import RunFolder, enable_compilation_cache
 from imdy_jax.solver.architecture import Size, sized
 from imdy_jax.solver.coverage import coverage_table, hold
@@ -39,11 +40,10 @@ from imdy_jax.solver.fit import CALIBRATION, FitConfig, fit, load_solver
 from imdy_jax.solver.fitted import FittedTo
 from imdy_jax.solver.infer import Solver
 from imdy_jax.solver.intervals import Calibration
-from imdy_jax.solver.model import PUBLISHED_PARAMETERS, num_parameters
 from imdy_jax.solver.pack import PackedDataset, Sequence, pack_dataset
 from imdy_jax.solver.pack_release import is_release, pack_release
 from imdy_jax.solver.split import HoldOut, novelty, split
-from imdy_jax.solver.tables import error_table, group_table, joint_table, rate_table
+from imdy_jax.solver.tables import error_table, group_table, joint_table, rate_table, with_size
 from imdy_jax.solver.throughput import throughput_table
 
 
@@ -91,6 +91,7 @@ def main(
     """
     enable_compilation_cache()
     config = replace(config, begun_with=from_pretrained)
+    check(config, dataset)
     folder = RunFolder.create(run, config, config.fit.seed, resume=resume, overwrite=overwrite)
     fitted = fit_to(config, dataset, folder, folder.path / "windows")
     data, sequences, window = fitted.data, fitted.held_out, config.fit.model.window
@@ -117,7 +118,8 @@ def main(
     if again.exists():
         methods.append(("re-imitation", load_predictions(again)))
     table = error_table(sequences, [*methods, ("ImDyS", estimates)], window)
-    show(with_size(table, fitted), json or tables / "solver.json")
+    table = with_size(table, fitted.solver.variables, fitted.batches.hours)
+    show(table, json or tables / "solver.json")
 
 
 def fit_to(config: SolverConfig, dataset: str, folder: RunFolder, windows: Path) -> Fitted:
@@ -140,11 +142,12 @@ def fit_to(config: SolverConfig, dataset: str, folder: RunFolder, windows: Path)
     return Fitted(solver, data, batches, train, test)
 
 
-def with_size(table: Table, fitted: Fitted) -> Table:
-    """The table with a note on the network and on what it was fitted to."""
-    note = f"ImDyS: {num_parameters(fitted.solver.variables):,} parameters (released: {PUBLISHED_PARAMETERS:,}), "
-    note += f"fitted to {fitted.batches.hours:.2g} h of motion."
-    return Table(table.title, table.columns, table.rows, (*table.notes, note))
+def check(config: SolverConfig, dataset: str) -> None:
+    """Raises ValueError where dataset or beginning is missing, before there is a folder that would be left behind."""
+    if not is_release(dataset):
+        open_dataset(Path(dataset) / "dataset.zarr")
+    if config.begun_with:
+        load_solver(RunFolder.open(config.begun_with))
 
 
 if __name__ == "__main__":

@@ -71,6 +71,8 @@ def main(
     if report:
         tell(Path(run))
         return
+    if processes < 1 or (ray and processes > 1):
+        raise ValueError(f"found processes {processes} and ray {ray}, expected 1 or more without ray, or ray alone")
     played = [one for path in imitator for one in performers(path)]
     batches = plan(config, played, str(Path(run) / "dataset.zarr"), search)
     folder = RunFolder.create(run, config, 0, resume=True)

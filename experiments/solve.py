@@ -8,9 +8,8 @@
 
 Of each motion the output folder then holds name.npz (docs/solve.md lists its arrays), and for OpenSim the ground
 reactions of both feet as name_grf.mot and the joint torques as name_torque.sto; of a single motion also two figures,
-which take most of its time. A motion that is written already is not
-computed again; a file that cannot be used is told in one line, and the others go on. Each core solves a motion of its
-own; what takes the time is told below the table.
+which take most of its time. A motion that is written already is not computed again; a file that cannot be used is told
+in one line, and the others go on. Each core solves a motion of its own; what takes the time is told below the table.
 """
 
 import logging
@@ -55,6 +54,10 @@ class SolveConfig:
     cutoff: float = 6.0  # Hz, of the low-pass on poses
     limits: Limits = Limits()  # of plausibility
     pieces: Pieces = Pieces()  # in which long motions are treated
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.fps < float("inf"):
+            raise ValueError(f"config.fps is {self.fps}, expected frames per second, more than 0")
 
 
 def main(

@@ -204,3 +204,15 @@ def test_film_errors(tmp_path, humanoid, monkeypatch):
     with pytest.raises(ValueError, match=r"film\.mp4: found no ffmpeg, .* pip install '\.\[film\]'"):
         film(tmp_path / "film.mp4", [scene(humanoid, 2)])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("script", "told"), [("exit 0", "it ended early"), ("echo no room >&2; exit 1", "no room")])
+def test_an_encoder_that_gives_up_leaves_no_film(tmp_path, humanoid, monkeypatch, script, told):
+    (tmp_path / "bin").mkdir()
+    encoder = tmp_path / "bin" / "ffmpeg"
+    encoder.write_text(f"#!/bin/sh\n{script}\n")
+    encoder.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(ValueError, match=rf"/film\.mp4: .*ffmpeg could not write the film \({told}"):
+        film(tmp_path / "film.mp4", [scene(humanoid, 8)], film_fps=30.0, size=(121, 80))
+    assert [path.name for path in tmp_path.iterdir()] == ["bin"]

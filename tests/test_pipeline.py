@@ -133,6 +133,26 @@ def test_a_policy_of_another_kind_is_no_beginning(line, folder):
     assert not (folder / "refused").exists()
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("--dataset", "nowhere"), r"nowhere/dataset\.zarr/zarr\.json: not found"),
+        (("--dataset", "dataset", "--from-pretrained", "nowhere"), "nowhere: no run.json here"),
+    ],
+)
+def test_a_fit_to_nothing_or_from_nothing_leaves_no_folder(line, folder, asked, told):
+    with pytest.raises(AssertionError, match=f"error: {told}") as failure:
+        _call(folder, "fit_solver.py", "--run", "refused", *asked)
+    assert "Traceback" not in str(failure.value)
+    assert not (folder / "refused").exists()
+
+
+def test_processes_beside_a_cluster_or_none_at_all_are_refused(folder):
+    for asked in (("--processes", 0), ("--processes", 2, "--ray", "local")):
+        with pytest.raises(AssertionError, match=r"error: found processes .*, expected 1 or more without ray"):
+            _call(folder, "generate.py", "--imitator", "nowhere", "--run", "refused", *asked)
+
+
 def test_a_missing_run_folder_is_one_clear_line(line, folder):
     with pytest.raises(AssertionError, match=r"error: nowhere: no run.json here; expected a folder") as failure:
         _call(folder, "generate.py", "--imitator", "nowhere")

@@ -148,6 +148,8 @@ def test_a_solver_that_is_named_is_used_and_the_checkout_s_newest_where_none_is(
     monkeypatch.setattr(script, "shipped", lambda: unfitted)
     assert script.named(asked) == script.named(script.SolveConfig()) == found
     assert script.named(script.SolveConfig(fps=60.0)).method == "dynamics"  # it was fitted to 30
+    with pytest.raises(ValueError, match=r"config\.fps is 0, expected frames per second, more than 0"):
+        script.SolveConfig(fps=0)
     assert script.named(analytic) == analytic
 
 

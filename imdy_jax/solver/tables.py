@@ -6,6 +6,7 @@ from imdy_jax.report import Table
 from imdy_jax.skeleton import JOINT_NAMES
 from imdy_jax.solver.evaluate import Predictions, solver_predictions
 from imdy_jax.solver.infer import Solver
+from imdy_jax.solver.model import PUBLISHED_PARAMETERS, num_parameters
 from imdy_jax.solver.pack import PackedDataset, Sequence
 from imdy_jax.solver.scores import Score, joint_errors, score
 
@@ -58,6 +59,13 @@ def error_table(sequences: list[Sequence], methods: list[tuple[str, Predictions]
     clips = len({s.clip for s in sequences})
     title = f"Torques and contact forces of {len(sequences)} held-out sequences (clips: {clips})"
     return Table(title, COLUMNS, (*rows, *TABLE_2), (_EQUATION, _MEANING, _INTERVAL))
+
+
+def with_size(table: Table, variables: dict, hours: float) -> Table:
+    """The table with a note on the size of ImDyS, by its variables, and on the hours of motion it was fitted to."""
+    note = f"ImDyS: {num_parameters(variables):,} parameters (released: {PUBLISHED_PARAMETERS:,}), "
+    note += f"fitted to {hours:.2g} h of motion."
+    return Table(table.title, table.columns, table.rows, (*table.notes, note))
 
 
 def joint_table(sequences: list[Sequence], predictions: Predictions, window: int) -> Table:

@@ -1,5 +1,6 @@
 """Films at the speed of life: scenes one after the other, written by Pillow, or by ffmpeg where it is at hand."""
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -33,7 +34,11 @@ def film(path: str | Path, scenes: Sequence[Scene], film_fps: float = 15.0, size
     with replacing(path) as partial, Progress(_count(plays, film_fps), "drawing", "picture") as progress:
         pictures = _pictures(plays, film_fps, size, progress)
         if encoder:
-            _encode(encoder, partial, pictures, film_fps, size)
+            told = _encode(encoder, partial, pictures, film_fps, size)
+            if told:
+                raise ValueError(
+                    f"{path}: {encoder} could not write the film ({told}); name it .webp to write it without"
+                )
         else:
             _save(partial, pictures, _palette(plays, size) if path.suffix == ".gif" else None, film_fps)
 
@@ -87,8 +92,8 @@ def _save(path: Path, pictures: Iterator[Image.Image], palette: Image.Image | No
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=np.diff(shown).astype(int).tolist(), loop=0)
 
 
-def _encode(encoder: str, path: Path, pictures: Iterator[Image.Image], fps: float, size: tuple[int, int]) -> None:
-    """Pictures through a pipe into H.264, a pixel wider or higher where a side is odd."""
+def _encode(encoder: str, path: Path, pictures: Iterator[Image.Image], fps: float, size: tuple[int, int]) -> str:
+    """Pictures through a pipe into H.264, a pixel wider or higher where a side is odd; why not, where it fails."""
     command = [
         encoder, "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}",
         "-r", str(fps), "-i", "-", "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-c:v", "libx264", "-crf", "18",
@@ -96,12 +101,11 @@ def _encode(encoder: str, path: Path, pictures: Iterator[Image.Image], fps: floa
     ]  # fmt: skip
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stderr is not None
-        try:
+        whole = False
+        with contextlib.suppress(BrokenPipeError):  # the encoder has given up, and says why
             for image in pictures:
                 process.stdin.write(image.tobytes())
             process.stdin.close()
-        except BrokenPipeError:
-            pass  # the encoder has given up, and says why
+            whole = True
         said = process.stderr.read().decode(errors="replace").strip()
-    if process.returncode:
-        raise ValueError(f"{path}: {encoder} could not write the film ({said}); name it .webp to write it without")
+    return "" if whole and not process.returncode else said or "it ended early and did not say why"
