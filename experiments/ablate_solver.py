@@ -32,6 +32,7 @@ Variant = tuple[str, str, dict[str, Any], dict[str, Any]]
 NEWTON_EULER = {"whole_body": 0.001, "each_joint": 0.01}
 SUPERVISED = {"forward": 0.0, "plausible": 0.0}  # neither L_FD nor L_cls
 LONGER = {"attention": "both", "window": 6}
+SEGMENTS = {"representation": "segments", "contact": True}  # what inverse dynamics says without contact is an input
 VARIANTS: dict[str, tuple[Variant, ...]] = {
     "5": (
         ("ImDyS", "imdys", {}, {}),
@@ -53,6 +54,9 @@ VARIANTS: dict[str, tuple[Variant, ...]] = {
         ("supervised", "supervised", {}, SUPERVISED),
         ("supervised + Newton–Euler + contact", "forces", {"contact": True}, SUPERVISED | NEWTON_EULER),
         ("supervised + all three", "three", {"contact": True, **LONGER}, SUPERVISED | NEWTON_EULER),
+        ("supervised + lengths of errors", "error", {}, SUPERVISED | {"error": 0.01}),
+        ("segments", "segments", SEGMENTS, SUPERVISED | NEWTON_EULER | {"error": 0.01}),
+        ("segments × 10", "segments_x10", SEGMENTS | SIZES["x10"], SUPERVISED | NEWTON_EULER | {"error": 0.01}),
         ("× 10", "x10", SIZES["x10"], {}),
         ("all", "all", {"contact": True, **LONGER, **SIZES["x10"]}, NEWTON_EULER),
     ),

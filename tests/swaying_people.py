@@ -18,6 +18,7 @@ from imdy_jax.dynamics.kinematics import difference, forward_kinematics, join_q,
 from imdy_jax.dynamics.newton_euler import inverse_dynamics
 from imdy_jax.skeleton import LEFT_FOOT, RIGHT_FOOT
 from imdy_jax.solver.pack import Sequence
+from imdy_jax.solver.segments import as_channels
 from imdy_jax.tree import ancestor_sum, build_tree
 
 FPS = 30.0
@@ -65,7 +66,8 @@ def _sway(humanoid, amplitude, frequency, phase, yaw, place, times, dt):
         body = forward_kinematics(humanoid, pose(t))
         markers = skin_points(*_rest_markers(joints), joints, body.rotation, body.position)
         smpl = jnp.concatenate([body.position, split_q(pose(t))[1]], axis=-1)
-        return {"markers": markers, "joints": body.position, "smpl": smpl}
+        segments = jnp.concatenate([smpl, as_channels(humanoid)], axis=-1)
+        return {"markers": markers, "joints": body.position, "smpl": smpl, "segments": segments}
 
     def dynamics(t):
         q, v = pose(t), velocity(t)

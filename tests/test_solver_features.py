@@ -54,7 +54,7 @@ def test_in_double_precision_nothing_is_left_of_where_and_which_way(name):
         placed = rotation.rotate(turn, motion[..., :3]) + jnp.array([90.0, -70.0, 0.0])
         turned = motion[..., 3:]
         if turned.shape[-1]:
-            turned = turned.at[:, 0].set(rotation.multiply(turn, turned[:, 0]))
+            turned = turned.at[:, 0, :4].set(rotation.multiply(turn, turned[:, 0, :4]))
         before, after = see(motion, DT), see(jnp.concatenate([placed, turned], axis=-1), DT)
         np.testing.assert_allclose(tokens(after), tokens(before), atol=1e-10)
         np.testing.assert_allclose(

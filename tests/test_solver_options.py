@@ -17,6 +17,7 @@ from imdy_jax.solver.infer import estimate_windows
 from imdy_jax.solver.intervals import BEARING
 from imdy_jax.solver.loss import LossWeights, contact_loss
 from imdy_jax.solver.model import ImDyS, init, num_parameters
+from imdy_jax.solver.representation import REPRESENTATIONS
 
 SMALL = ModelConfig(width=16, layers=1, heads=2, hidden=32)
 EVERYTHING = {"contact": True, "spread": True}
@@ -71,7 +72,7 @@ def test_the_order_of_frames_matters_and_all_of_them_count():
     motion, network = jnp.asarray(swaying_people()[1].motion[5:15]), ImDyS(config)
     states = jnp.concatenate([motion, 0 * motion], axis=-1)
     tokens = jnp.concatenate([jnp.moveaxis(states, 0, 1).reshape(66, -1), jnp.zeros((66, 1))], axis=-1)
-    np.testing.assert_array_equal(frames(tokens, config.window)[7, 3], states[3, 7])
+    np.testing.assert_array_equal(frames(REPRESENTATIONS["markers"], tokens, config.window)[7, 3], states[3, 7])
     variables = jax.jit(network.init)(jax.random.PRNGKey(0), tokens, jnp.ones(66, bool))
     blind = jax.tree.map(jnp.zeros_like, variables["params"]["embed"])
     variables = {**variables, "params": {**variables["params"], "embed": blind}}  # the time encoder alone
@@ -94,9 +95,8 @@ def test_contact_gates_the_forces_and_is_told_from_what_bears_load():
     lengths = []
     for bias in (-30.0, 0.0, 30.0):
         shut = {"kernel": 0 * head["kernel"], "bias": head["bias"] + bias}
-        said = ImDyS(config).apply(
-            {**variables, "params": {**variables["params"], "contact": shut}}, feature, method="decode"
-        )
+        known = {**variables, "params": {**variables["params"], "contact": shut}}
+        said = ImDyS(config).apply(known, feature, jnp.zeros((66, config.token_size)), method="decode")
         lengths.append(np.asarray(said.force_magnitude))
     assert np.abs(lengths[0]).max() < 1e-9 < np.abs(lengths[2]).max()
     np.testing.assert_allclose(lengths[1], 0.5 * lengths[2], rtol=1e-5)

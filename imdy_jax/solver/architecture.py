@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, Literal
 
 from imdy_jax.solver.representation import REPRESENTATIONS, Name
+from imdy_jax.solver.segments import FREE
 
 Attended = Literal["markers", "time", "both"]
 Size = Literal["given", "x10"]
@@ -14,7 +15,7 @@ SIZES: dict[Size, dict[str, Any]] = {"given": {}, "x10": {"width": 192, "layers"
 class ModelConfig:
     """What the network is made of; the defaults are the paper's."""
 
-    representation: Name = "markers"  # of the motion: surface markers, joints, or joints with their rotations
+    representation: Name = "markers"  # of the motion: markers, joints, joints with rotations, or with inertia too
     window: int = 2  # w: frames of context before t and after t+1
     width: int = 64  # d, of a token inside the encoder
     layers: int = 3  # of the encoder
@@ -33,7 +34,8 @@ class ModelConfig:
     @property
     def token_size(self) -> int:
         """Numbers in a token: the states of a point in every frame, and the time step; 12w + 13 of a marker."""
-        return 4 * REPRESENTATIONS[self.representation].coordinates * (self.window + 1) + 1
+        kind = REPRESENTATIONS[self.representation]
+        return 4 * kind.coordinates * (self.window + 1) + 2 * FREE * self.window * kind.inertia + 1
 
 
 def sized(config: ModelConfig, size: Size) -> ModelConfig:

@@ -53,8 +53,9 @@ class Training(nn.Module):
             self.judge = nn.Dense(1)
 
     def __call__(self, features: Features, spoiled: Features | None = None) -> Outputs:
-        feature = self.inverse.encode(tokens(features), features.mask)
-        prediction = self.inverse.decode(feature)
+        seen = tokens(features)
+        feature = self.inverse.encode(seen, features.mask)
+        prediction = self.inverse.decode(feature, seen)
         advance = logits = None
         if self.weights.forward:
             advance = self.forward(history(features), features.mask, dynamics(prediction))

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from imdy_jax import rotation
-from imdy_jax.solver.representation import Representation, floor_point, in_frame, pelvis_heading
+from imdy_jax.solver.representation import Representation, coordinates, floor_point, in_frame, pelvis_heading
+from imdy_jax.solver.segments import FREE, free_dynamics
 
 REFERENCE_FPS = 30.0  # of the paper
 
@@ -26,6 +27,7 @@ class Features(NamedTuple):
     mask: jax.Array  # (N,) bool, the point is there in every frame of the window
     heading: jax.Array  # (4,) heading frame to world, a turn about the vertical
     step: jax.Array  # () log₂ of the time step over 1/30 s
+    free: jax.Array | None = None  # (2w, N, FREE) of frames t-w+1 … t+w, where the motion tells inertia: segments.py
 
 
 class Targets(NamedTuple):
@@ -48,24 +50,36 @@ def window_features(kind: Representation, motion: jax.Array, dt: float | jax.Arr
     motion = jnp.where(mask[:, None], motion, 0.0)
     points = motion[now, :, :3]
     heading = pelvis_heading(kind, points, mask)
-    local = in_frame(motion, heading, floor_point(kind, points, mask))
+    placed = in_frame(motion, heading, floor_point(kind, points, mask))
+    local = coordinates(placed)
     ratio = jnp.asarray(dt, local.dtype) * REFERENCE_FPS
     velocity = finite_difference(local, dt)
     parts = [_as_at_reference(local, now, ratio), _as_at_reference(velocity, max(now - 1, 0), ratio)]
     states = jnp.where(mask[:, None], jnp.concatenate(parts, axis=-1), 0.0)
-    return Features(states, mask, heading, jnp.log2(ratio))
+    return Features(states, mask, heading, jnp.log2(ratio), free_dynamics(placed, dt) if kind.inertia else None)
 
 
 def tokens(features: Features) -> jax.Array:
-    """The network's input (..., N, 2C·(2w+2) + 1): the states of each point frame by frame, and the time step."""
-    flat = _by_point(features.states)
-    step = jnp.broadcast_to(features.step[..., None, None], (*flat.shape[:-1], 1))
-    return jnp.where(features.mask[..., None], jnp.concatenate([flat, step], axis=-1), 0.0)
+    """The network's input (..., N, 2C·(2w+2) + 1): the states of each point frame by frame, and the time step.
+
+    Between them is what inverse dynamics says of each frame, where the motion tells inertia.
+    """
+    parts = [_by_point(features.states)]
+    if features.free is not None:
+        parts.append(_by_point(features.free))
+    step = jnp.broadcast_to(features.step[..., None, None], (*parts[0].shape[:-1], 1))
+    return jnp.where(features.mask[..., None], jnp.concatenate([*parts, step], axis=-1), 0.0)
 
 
-def frames(tokens: jax.Array, window: int) -> jax.Array:
-    """The states (..., N, 2w+2, 2C) of each point, of which its token (..., N, 2C·(2w+2) + 1) is made."""
-    return tokens[..., :-1].reshape(*tokens.shape[:-1], 2 * window + 2, -1)
+def frames(kind: Representation, tokens: jax.Array, window: int) -> jax.Array:
+    """The states (..., N, 2w+2, 2C) of each point, of which its token is made."""
+    shape = 2 * window + 2, 2 * kind.coordinates
+    return tokens[..., : shape[0] * shape[1]].reshape(*tokens.shape[:-1], *shape)
+
+
+def free_frames(tokens: jax.Array, window: int) -> jax.Array:
+    """What inverse dynamics says (..., N, 2w, FREE), of tokens of a motion that tells inertia."""
+    return tokens[..., -1 - 2 * window * FREE : -1].reshape(*tokens.shape[:-1], 2 * window, FREE)
 
 
 def history(features: Features) -> jax.Array:

@@ -204,6 +204,16 @@ def _check_config(config: FitConfig, batches: WindowBatches) -> None:
             "weights.whole_body or weights.each_joint is not 0; pack a dataset of generate.py with balance=True (the "
             "published release has no bodies and no substeps), or leave these weights 0"
         )
+    if REPRESENTATIONS[config.model.representation].inertia:
+        named = {"weights.plausible": config.weights.plausible, "hidden_markers": config.hidden_markers}
+        if not config.model.window:
+            raise ValueError("model.window is 0, expected 1 or more where model.representation is segments")
+        for name, value in named.items():
+            if value:
+                raise ValueError(
+                    f"{name}: {value}, expected 0 where model.representation is segments: a window that is spoiled or "
+                    "lacks a segment has no dynamics"
+                )
     if config.weights.forward and not config.model.window:
         raise ValueError(
             "model.window is 0, expected 1 or more where weights.forward is not 0: forward dynamics has to know a "

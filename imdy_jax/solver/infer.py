@@ -147,11 +147,12 @@ def _check(solver: Solver, motion: np.ndarray, fps: float, mass: float) -> None:
 
 def _check_anchors(solver: Solver, windows: np.ndarray) -> None:
     kind = solver.representation
-    there = np.isfinite(windows[:, :, kind.anchors]).all(axis=(1, 3))
-    needed = len(kind.anchors) - kind.spare
+    anchors = range(len(kind.points)) if kind.inertia else kind.anchors
+    there = np.isfinite(windows[:, :, list(anchors)]).all(axis=(1, 3))
+    needed = len(anchors) - kind.spare
     lacking = np.flatnonzero(there.sum(axis=1) < needed)
     if len(lacking):
-        names = [kind.points[k] for k in kind.anchors]
+        names = [kind.points[k] for k in anchors]
         missing = [names[i] for i in np.flatnonzero(~there[lacking[0]])]
         raise ValueError(
             f"{solver.config.representation}: {', '.join(missing)} missing near frame {lacking[0]} ({len(lacking)} "

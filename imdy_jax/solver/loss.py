@@ -23,13 +23,15 @@ SHORTEST = 3e-3  # N/kg, N·m/kg
 class LossWeights:
     """Weight of each term by name; the defaults are the paper's. What has no weight is not computed.
 
-    The last four are beyond the paper: the Newton–Euler terms, and those of heads that are there only on demand.
+    The last five are beyond the paper: the errors' own length, the Newton–Euler terms, and those of heads that are
+    there only on demand.
     """
 
     magnitude: float = 0.01  # L_mag, α₁
     direction: float = 1.0  # L_cos, α₂
     forward: float = 0.01  # L_FD, α₃
     plausible: float = 1.0  # L_cls, α₄
+    error: float = 0.0  # length of the errors, which is what is judged; 0.01 is as strong as L_mag
     whole_body: float = 0.0  # contact forces against the motion of the whole body; 0.001 is as strong as L_mag
     each_joint: float = 0.0  # torques against what those forces leave to each joint; 0.01 is as strong as L_mag
     contact: float = 1.0  # cross-entropy, where the model has `contact`
@@ -54,7 +56,10 @@ def loss_terms(
 ) -> dict[str, jax.Array]:
     """The unweighted terms () by name; without equations, none of Newton–Euler."""
     said = outputs.prediction
-    terms = {"magnitude": magnitude_loss(said, targets), "direction": direction_loss(said, targets)}
+    terms = {
+        "magnitude": magnitude_loss(said, targets), "direction": direction_loss(said, targets),
+        "error": error_loss(said, targets),
+    }  # fmt: skip
     if equations is not None:
         terms["whole_body"] = whole_body_loss(said, equations)
         terms["each_joint"] = each_joint_loss(said, equations)
@@ -90,6 +95,13 @@ def direction_loss(prediction: Prediction, targets: Targets) -> jax.Array:
     torque = _cosine_distance(prediction.torque_direction, targets.torque)
     force = _cosine_distance(prediction.force_direction, targets.contact_force)
     return torque + force
+
+
+def error_loss(prediction: Prediction, targets: Targets) -> jax.Array:
+    """Mean length of the errors of the torques, N·m, and of the forces, N, on the reference body."""
+    length = lambda x: jnp.sqrt(jnp.sum(x * x, axis=-1) + 1e-12)  # noqa: E731
+    torque = jnp.mean(length(prediction.torque - targets.torque))
+    return 100.0 * (torque + jnp.mean(length(prediction.contact_force - targets.contact_force))) / UNIT
 
 
 def forward_loss(told: jax.Array, features: Features) -> jax.Array:

@@ -14,12 +14,13 @@ from flax import linen as nn
 from imdy_jax.humanoid import REFERENCE_MASS
 from imdy_jax.skeleton import NUM_BODIES, NUM_JOINTS
 from imdy_jax.solver.architecture import ModelConfig
-from imdy_jax.solver.features import frames
+from imdy_jax.solver.features import frames, free_frames
 from imdy_jax.solver.layers import Embedding, EncoderLayer, TimeEncoder
 from imdy_jax.solver.representation import REPRESENTATIONS
 
 PUBLISHED_PARAMETERS = 174_860  # of the released network, on the inverse path
 SMALLEST_SPREAD = 0.1  # m, m/s: differences between tokens that are not enlarged further
+LIGHT = 0.3  # N/kg: where all segments together bear less, what inverse dynamics asks for is not laid on them
 UNIT = 100.0 / REFERENCE_MASS  # N/kg, N·m/kg: one unit of a magnitude head is 100 N or 100 N·m on the reference body
 
 
@@ -60,6 +61,33 @@ class Spread(nn.Module):
         return torque, jnp.stack([across, across, up], axis=-1)
 
 
+class Remainder(nn.Module):
+    """Torques and forces as those of inverse dynamics without contact, and what f_ID has to say beside them."""
+
+    window: int
+
+    @nn.compact
+    def __call__(self, feature: jax.Array, free: jax.Array, force: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """f_ID (..., d), free (..., 24, 2w, FREE) and the heads' forces (..., 2, 24, 3), N/kg → torque (..., 23, 3),
+        N·m/kg, and forces whose sum is what the motion takes.
+
+        The frames on either side of a step count alike at first; the weights of all are learnt.
+        """
+        now = self.window - 1
+        middle = lambda first: jnp.zeros(2 * self.window).at[jnp.array([first, min(first + 1, 2 * now + 1)])].add(0.5)  # noqa: E731
+        by_joint = self.param("torque", lambda _: jnp.tile(middle(now), (NUM_JOINTS, 1)))
+        by_step = self.param("force", lambda _: jnp.stack([middle(now), middle(now + 1)]))
+        batch = feature.shape[:-1]
+        rest = UNIT * nn.Dense(3 * NUM_JOINTS + 6)(feature)
+        torque = jnp.einsum("...jfx,jf->...jx", free[..., 1:, :, :3], by_joint)
+        torque = torque + rest[..., :-6].reshape(*batch, NUM_JOINTS, 3)
+        whole = jnp.einsum("...fx,sf->...sx", free[..., 0, :, 3:], by_step) + rest[..., -6:].reshape(*batch, 2, 3)
+        length = jnp.sqrt(jnp.sum(force * force, axis=-1, keepdims=True) + 1e-12)
+        total = jnp.sum(length, axis=-2, keepdims=True)
+        share = length * total / (total**2 + LIGHT**2)
+        return torque, force + share * (whole - jnp.sum(force, axis=-2))[..., None, :]
+
+
 class ImDyS(nn.Module):
     """Tokens of points → torques and contact forces. No positional code: the order of the points does not matter."""
 
@@ -80,34 +108,45 @@ class ImDyS(nn.Module):
             self.contact = nn.Dense(2 * NUM_BODIES)
         if config.spread:
             self.spread = Spread(config.hidden)
+        if REPRESENTATIONS[config.representation].inertia:
+            self.remainder = Remainder(config.window)
 
     def encode(self, tokens: jax.Array, mask: jax.Array) -> jax.Array:
         """f_ID (..., d): the mean over the points that are there, of tokens (..., N, F) with mask (..., N)."""
         x = self.embed(tokens, mask)
         if self.config.attention != "markers":
-            x = x + self.read(self.time(frames(tokens, self.config.window), mask))
+            x = x + self.read(
+                self.time(frames(REPRESENTATIONS[self.config.representation], tokens, self.config.window), mask)
+            )
         for layer in self.encoder:
             x = layer(x, mask)
         there = mask[..., None].astype(x.dtype)
         return jnp.sum(x * there, axis=-2) / jnp.maximum(jnp.sum(there, axis=-2), 1.0)
 
-    def decode(self, feature: jax.Array) -> Prediction:
-        """The four linear heads on f_ID (..., d), and those beyond the paper."""
+    def decode(self, feature: jax.Array, tokens: jax.Array) -> Prediction:
+        """The four linear heads on f_ID (..., d), and those beyond the paper; tokens: as they were encoded."""
         batch = feature.shape[:-1]
         force = UNIT * self.force_magnitude(feature).reshape(*batch, 2, NUM_BODIES)
         logit = self.contact(feature).reshape(*batch, 2, NUM_BODIES) if self.config.contact else None
         spread = self.spread(jax.lax.stop_gradient(feature)) if self.config.spread else (None, None)
+        force = force if logit is None else force * nn.sigmoid(logit)
+        direction = self.force_direction(feature).reshape(*batch, 2, NUM_BODIES, 3)
+        if REPRESENTATIONS[self.config.representation].inertia:
+            free = free_frames(tokens, self.config.window)
+            vectors = self.remainder(feature, free, _compose(force, direction))
+            lengths = [jnp.sqrt(jnp.sum(x * x, axis=-1) + 1e-12) for x in vectors]
+            return Prediction(lengths[0], vectors[0], lengths[1], vectors[1], logit, *spread)
         return Prediction(
             UNIT * self.torque_magnitude(feature),
             self.torque_direction(feature).reshape(*batch, NUM_JOINTS, 3),
-            force if logit is None else force * nn.sigmoid(logit),
-            self.force_direction(feature).reshape(*batch, 2, NUM_BODIES, 3),
+            force,
+            direction,
             logit,
             *spread,
         )
 
     def __call__(self, tokens: jax.Array, mask: jax.Array) -> Prediction:
-        return self.decode(self.encode(tokens, mask))
+        return self.decode(self.encode(tokens, mask), tokens)
 
 
 def init(config: ModelConfig, key: jax.Array) -> dict:

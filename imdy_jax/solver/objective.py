@@ -59,7 +59,7 @@ def statistics(config: ModelConfig, weights: LossWeights, batches: WindowBatches
     seen = tokens(features)
     found: dict[str, dict] = {"inverse": {"embed": whitening(np.asarray(seen)[there])}}
     if config.attention != "markers":
-        states = np.asarray(frames(seen, config.window))[there]
+        states = np.asarray(frames(REPRESENTATIONS[config.representation], seen, config.window))[there]
         found["inverse"]["time"] = {"embed": whitening(states.reshape(-1, states.shape[-1]))}
     if weights.forward:
         found["forward"] = {"embed": whitening(np.asarray(history(features))[there])}

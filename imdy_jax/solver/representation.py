@@ -2,7 +2,8 @@
 
 Whatever the representation, a motion is one array (frames, points, channels): the points' positions in the world, m,
 and in "smpl" each joint's rotation after them, a quaternion in its parent, the root's in the world. The paper compares
-the three in its Table 5 and chooses markers, which laboratories have too.
+the three in its Table 5 and chooses markers, which laboratories have too. In "segments", beyond the paper, each joint
+also has the inertia of the segment that it carries (segments.py), so that the motion says what moves.
 """
 
 from collections.abc import Callable
@@ -16,8 +17,9 @@ from imdy_jax import rotation
 from imdy_jax.body.markers import MARKER_NAMES
 from imdy_jax.dataset.record import Subject, body_points
 from imdy_jax.skeleton import JOINT_NAMES, NUM_BODIES
+from imdy_jax.solver.segments import CHANNELS, as_channels
 
-Name = Literal["markers", "joints", "smpl"]
+Name = Literal["markers", "joints", "smpl", "segments"]
 
 PELVIS_NAMES = ("left_asis", "right_asis", "left_psis", "right_psis")
 PELVIS = tuple(MARKER_NAMES.index(name) for name in PELVIS_NAMES)
@@ -33,11 +35,12 @@ class Representation(NamedTuple):
     anchors: tuple[int, ...]  # the points that the heading frame comes from
     spare: int  # of these, how many may be missing
     axes: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]  # points, mask → pelvis's left, forward (3,)
+    inertia: bool = False  # what each segment weighs follows its rotation, the same in every frame; none may be missing
 
     @property
     def shape(self) -> tuple[int, int]:
         """(points, channels) of one frame of a motion."""
-        return len(self.points), 7 if self.rotations else 3
+        return len(self.points), (7 if self.rotations else 3) + (CHANNELS if self.inertia else 0)
 
     @property
     def coordinates(self) -> int:
@@ -51,8 +54,11 @@ def represent(name: Name, subject: Subject, q: np.ndarray) -> np.ndarray:
     if name == "markers":
         return markers.astype(np.float32)
     rotations = np.asarray(q)[:, 3:].reshape(-1, NUM_BODIES, 4)
-    motion = np.concatenate([joints, rotations], axis=-1) if REPRESENTATIONS[name].rotations else joints
-    return motion.astype(np.float32)
+    parts = [joints, rotations] if REPRESENTATIONS[name].rotations else [joints]
+    if REPRESENTATIONS[name].inertia:
+        channels = np.asarray(as_channels(subject.humanoid))
+        parts.append(np.broadcast_to(channels, (len(joints), *channels.shape)))
+    return np.concatenate(parts, axis=-1).astype(np.float32)
 
 
 def pelvis_heading(kind: Representation, points: jax.Array, mask: jax.Array) -> jax.Array:
@@ -76,12 +82,19 @@ def floor_point(kind: Representation, points: jax.Array, mask: jax.Array) -> jax
 
 
 def in_frame(motion: jax.Array, heading: jax.Array, origin: jax.Array) -> jax.Array:
-    """A motion (F, N, channels) in the frame of a heading (4,) at an origin (3,): (F, N, coordinates)."""
+    """A motion (F, N, channels) in the frame of a heading (4,) at an origin (3,), with the same channels."""
     position = rotation.inverse_rotate(heading, motion[..., :3] - origin)
     if motion.shape[-1] == 3:
         return position
-    turned = motion[..., 3:].at[:, 0].set(rotation.multiply(rotation.conjugate(heading), motion[:, 0, 3:]))
-    return jnp.concatenate([position, rotation.to_6d(turned)], axis=-1)
+    turned = motion[..., 3:7].at[:, 0].set(rotation.multiply(rotation.conjugate(heading), motion[:, 0, 3:7]))
+    return jnp.concatenate([position, turned, motion[..., 7:]], axis=-1)
+
+
+def coordinates(motion: jax.Array) -> jax.Array:
+    """What the network sees of a motion (..., channels): positions, and rotations in six numbers each."""
+    if motion.shape[-1] == 3:
+        return motion
+    return jnp.concatenate([motion[..., :3], rotation.to_6d(motion[..., 3:7])], axis=-1)
 
 
 def reflected(motion: np.ndarray, about: np.ndarray) -> np.ndarray:
@@ -89,8 +102,8 @@ def reflected(motion: np.ndarray, about: np.ndarray) -> np.ndarray:
     position = 2 * about[..., :3] - motion[..., :3]
     if motion.shape[-1] == 3:
         return position
-    back = rotation.multiply(rotation.conjugate(motion[..., 3:]), about[..., 3:])
-    return np.concatenate([position, np.asarray(rotation.multiply(about[..., 3:], back))], axis=-1)
+    back = rotation.multiply(rotation.conjugate(motion[..., 3:7]), about[..., 3:7])
+    return np.concatenate([position, np.asarray(rotation.multiply(about[..., 3:7], back)), motion[..., 7:]], axis=-1)
 
 
 def _marker_axes(markers: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -123,4 +136,5 @@ REPRESENTATIONS: dict[str, Representation] = {
     "markers": Representation(MARKER_NAMES, False, PELVIS, 1, _marker_axes),
     "joints": Representation(JOINT_NAMES, False, HIPS, 0, _joint_axes),
     "smpl": Representation(JOINT_NAMES, True, HIPS, 0, _joint_axes),
+    "segments": Representation(JOINT_NAMES, True, HIPS, 0, _joint_axes, inertia=True),
 }

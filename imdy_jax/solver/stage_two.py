@@ -173,8 +173,9 @@ def _encode(solver: Solver, motion: jax.Array, dt: jax.Array) -> tuple[jax.Array
     """f_ID (B, d) and the estimated dynamics (B, 141) of windows."""
     features = _see(solver, motion, jnp.full(len(motion), dt))
     network = ImDyS(solver.config).bind(solver.variables)
-    feature = network.encode(tokens(features), features.mask)
-    return feature, dynamics(network.decode(feature))
+    seen = tokens(features)
+    feature = network.encode(seen, features.mask)
+    return feature, dynamics(network.decode(feature, seen))
 
 
 def _see(solver: Solver, motion: jax.Array, dt: jax.Array) -> Features:
