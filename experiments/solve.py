@@ -23,6 +23,7 @@ import tyro
 from envs.people import PeopleConfig, make_bodies
 from imdy_jax.analysis.batch import THREADS, Outcome, clocks, pace, solve_all
 from imdy_jax.analysis.plausibility import Limits
+from imdy_jax.analysis.residual_reduction import Reduction
 from imdy_jax.analysis.solution import SUMMARY, Solution, solve
 from imdy_jax.analysis.solution_files import write
 from imdy_jax.dynamics.pieces import Pieces
@@ -53,6 +54,7 @@ class SolveConfig:
     fps: float = 30.0  # that motions are resampled to; with ImDyS a rate that it was fitted to
     cutoff: float = 6.0  # Hz, of the low-pass on poses
     limits: Limits = Limits()  # of plausibility
+    reduction: Reduction = Reduction()  # of what contact cannot explain, with ImDyS; 0 passes: the motion stays
     pieces: Pieces = Pieces()  # in which long motions are treated
 
     def __post_init__(self) -> None:
@@ -87,7 +89,7 @@ def main(
         return load_motion(name, file, body, config.fps, config.person.check)
 
     def answer(clip: Clip) -> Solution:
-        return solve(clip, body, smoothing, solver, config.limits, pieces=config.pieces)
+        return solve(clip, body, smoothing, solver, config.limits, reduction=config.reduction, pieces=config.pieces)
 
     outcomes, begun = list[Outcome](), clocks()
     with Progress(len(listed), "solving", "motion") as progress:
@@ -141,6 +143,7 @@ def table(outcomes: list[Outcome], config: SolveConfig, begun: tuple[float, floa
     problems = [outcome.problem for outcome in outcomes if outcome.problem]
     notes = (
         "implausible: frames with a score below one half; residual: mean root force that nothing explains",
+        "moved: how far residual reduction has moved the body, mean",
         f"s per s of a row: loading and solving, in one of {THREADS} threads, without compiling",
         *pace(outcomes, begun),
         *(f"left out: {problem}" for problem in problems),

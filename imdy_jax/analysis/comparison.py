@@ -1,8 +1,8 @@
 """A learnt solver against analytic dynamics, on recorded sequences whose torques and forces are known.
 
 All are told the recorded motion alone. The solver by itself sees it as recorded; analytic dynamics, and the solver with
-the smallest correction, see it low-passed, as `solution.solve` does. What those say at frames is compared, as the mean
-of the two frames of a step, with what was recorded of the step.
+the smallest correction, without and with residual reduction, see it low-passed, as `solution.solve` does. What those
+say at frames is compared, as the mean of the two frames of a step, with what was recorded of the step.
 """
 
 from typing import NamedTuple
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from imdy_jax.analysis.correction import Correction, correct
+from imdy_jax.analysis.residual_reduction import Reduction, reduce_residual
 from imdy_jax.analysis.solution import predict
 from imdy_jax.dataset.record import Record
 from imdy_jax.dynamics.estimate import Estimate
@@ -26,7 +27,7 @@ from imdy_jax.solver.representation import Name, represent
 from imdy_jax.solver.scores import inside, paper_errors, score, whole_body_errors
 from imdy_jax.solver.tables import QUANTITIES, interval
 
-RAW, CORRECTED, ANALYTIC = "ImDyS", "ImDyS corrected", "analytic"
+RAW, CORRECTED, REDUCED, ANALYTIC = "ImDyS", "ImDyS corrected", "ImDyS reduced", "analytic"
 BAR = 1.0  # % of body weight that a root residual is to stay below
 _INTERVAL = "95 %: by bootstrap over clips."
 
@@ -50,11 +51,11 @@ def as_sequence(record: Record, clip: str, representation: Name) -> Sequence:
 
 def compare(
     solver: Solver, record: Record, sequence: Sequence, cutoffs: tuple[float, ...] = (6.0,),
-    correction: Correction = Correction(), pieces: Pieces = Pieces(),
+    correction: Correction = Correction(), reduction: Reduction = Reduction(), pieces: Pieces = Pieces(),
 ) -> dict[str, Compared]:  # fmt: skip
     """What each method says of a recorded sequence (as_sequence), by its name.
 
-    cutoffs: Hz, of the low-pass on the motion; each makes two methods.
+    cutoffs: Hz, of the low-pass on the motion; each makes three methods.
 
     Raises ValueError where the motion is too short, not at the solver's frame rate, or a cut-off is out of range.
     """
@@ -68,7 +69,8 @@ def compare(
         analytic = poses_in_pieces(humanoid, *poses, fps, Butterworth(cutoff), pieces=pieces)
         predicted = predict(solver, record.subject, analytic, fps)
         corrected = correct(humanoid, analytic, predicted.force, fps, correction, pieces)
-        for name, one in ((CORRECTED, corrected), (ANALYTIC, analytic)):
+        reduced = reduce_residual(humanoid, analytic, predicted.force, fps, reduction, correction, pieces).found
+        for name, one in ((CORRECTED, corrected), (REDUCED, reduced), (ANALYTIC, analytic)):
             found[f"{name}, {cutoff:g} Hz"] = _of_steps(one, fps, sequence.mass)
     return found
 
@@ -106,7 +108,7 @@ def difference_table(sequences: list[Sequence], methods: Methods, window: int) -
         def less(sequence: Sequence, said: Dynamics, other: dict[str, Dynamics] = other) -> np.ndarray:
             return paper_errors(sequence, said) - paper_errors(sequence, other[sequence.name])
 
-        for mine in (RAW, name.replace(ANALYTIC, CORRECTED)):
+        for mine in (RAW, *(name.replace(ANALYTIC, each) for each in (CORRECTED, REDUCED))):
             found = score(sequences, {key: one.said for key, one in methods[mine].items()}, window, less)
             told = [x for k in range(len(QUANTITIES)) for x in (float(found.mean[k]), interval(found, k))]
             rows.append((f"{mine} less {name}", *told))

@@ -11,6 +11,7 @@ points as contact_sequence shares the force that the motion needs. The torques a
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +48,13 @@ class Correction:
     iterations: int = 1500  # at most
 
 
+class Corrected(NamedTuple):
+    """A motion of T frames with forces that its equation of motion admits; NumPy."""
+
+    found: Estimate
+    points: np.ndarray  # (T, P, 3) N at the points that come nearest to bearing load, both feet's first
+
+
 def correct(
     humanoid: Humanoid, motion: Estimate, force: np.ndarray, fps: float, settings: Correction = Correction(),
     pieces: Pieces = Pieces(),
@@ -62,26 +70,53 @@ def correct(
     Returns:
       An Estimate in NumPy arrays: forces in their friction cones, torques, and the root residual that they leave.
     """
-    frames = motion.q, motion.v, motion.a, np.asarray(force, np.asarray(motion.q).dtype)
+    return correct_points(humanoid, motion, force, fps, settings, pieces).found
+
+
+def correct_points(
+    humanoid: Humanoid, motion: Estimate, force: np.ndarray, fps: float, settings: Correction, pieces: Pieces
+) -> Corrected:
+    """As correct, with what the points bear."""
+    frames = *_moving(motion, force), None, None
     return in_pieces(partial(_correct, humanoid, settings, fps), frames, fps, pieces)
 
 
+def correct_again(
+    humanoid: Humanoid, motion: Estimate, force: np.ndarray, fps: float, settings: Correction, pieces: Pieces,
+    before: Corrected,
+) -> Corrected:  # fmt: skip
+    """As correct_points, of a motion that differs little from one that was corrected before.
+
+    What can bear load, by height and speed, is that of the motion before, and a segment's predicted force is shared
+    over its points as they bore it then, which is also where the search for forces begins.
+    """
+    frames = *_moving(motion, force), (before.found.q, before.found.v), before.points
+    return in_pieces(partial(_correct, humanoid, settings, fps), frames, fps, pieces)
+
+
+def _moving(motion: Estimate, force: np.ndarray) -> tuple[np.ndarray, ...]:
+    return motion.q, motion.v, motion.a, np.asarray(force, np.asarray(motion.q).dtype)
+
+
 @partial(jax.jit, static_argnames="fps")
-def _correct(humanoid: Humanoid, settings: Correction, fps: float, frames: tuple) -> Estimate:
-    q, v, a, force = (jnp.asarray(x) for x in frames)
+def _correct(humanoid: Humanoid, settings: Correction, fps: float, frames: tuple) -> Corrected:
+    q, v, a, force, seen, start = jax.tree.map(jnp.asarray, frames)
     dynamics = jax.vmap(inverse_dynamics, in_axes=(None, 0, 0, 0, 0))
-    points, weight = candidates(humanoid, q, v, settings.contact), humanoid.total_mass * GRAVITY
+    points, weight = candidates(humanoid, q, v, settings.contact, seen), humanoid.total_mass * GRAVITY
     nothing = jnp.zeros((len(q), NUM_BODIES, 6), q.dtype)
     wanted = needed_wrench(q, dynamics(humanoid, q, v, a, nothing)[1], points.centre)
-    shared, _ = share_sequence(points.touch, wanted, points.centre, weight, fps, settings.contact)
+    shared = start
+    if shared is None:
+        shared, _ = share_sequence(points.touch, wanted, points.centre, weight, fps, settings.contact)
     touching = _touching(points, settings).astype(q.dtype)
     prediction = _over_points(points, touching, shared, force, weight)
     problem = _problem(points, touching, wanted, prediction / weight, weight, settings)
-    found = solve(problem, settings.iterations, settings.contact.tolerance) * weight
+    begin = None if start is None else start / weight
+    found = solve(problem, settings.iterations, settings.contact.tolerance, begin) * weight
     ground = gather(points, found, wanted, weight)
     torque, residual = dynamics(humanoid, q, v, a, ground.wrench)
     power = jnp.sum(torque * v[:, 6:].reshape(torque.shape), axis=-1)
-    return Estimate(q, v, a, torque, power, ground.wrench, residual, ground.pressure_centre)
+    return Corrected(Estimate(q, v, a, torque, power, ground.wrench, residual, ground.pressure_centre), found)
 
 
 def _touching(points: Candidates, settings: Correction) -> jax.Array:

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from imdy_jax.analysis.correction import Correction, correct
+from imdy_jax.analysis.correction import Correction
 from imdy_jax.analysis.plausibility import IMPLAUSIBLE, Limits, Measures, measure, score, stature
+from imdy_jax.analysis.residual_reduction import Reduced, Reduction, reduce_residual
 from imdy_jax.analysis.track import Resultant, follow, resultant
 from imdy_jax.analysis.work import Work, external_power, work
 from imdy_jax.body.person import Body
@@ -22,7 +23,10 @@ from imdy_jax.solver.intervals import Intervals
 from imdy_jax.solver.representation import represent
 
 _BEARING = 0.03  # of body weight: a segment in contact bears more
-SUMMARY = ("s", "peak torque N·m", "vertical force / weight", "implausible %", "residual force % of weight")
+SUMMARY = (
+    "s", "peak torque N·m", "vertical force / weight", "implausible %", "residual force % of weight",
+    "frames above 1 %", "moved mm",
+)  # fmt: skip
 
 
 class Predicted(NamedTuple):
@@ -41,6 +45,7 @@ class Solution(NamedTuple):
     mass: float  # kg
     found: Estimate  # NumPy
     predicted: Predicted | None  # None by analytic dynamics
+    reduced: Reduced | None  # how the motion was moved for `found`; None by analytic dynamics
     feet: tuple[Resultant, Resultant]  # left, right
     whole: Resultant
     contact: np.ndarray  # (T, 24) bool, the segment bears load
@@ -52,23 +57,25 @@ class Solution(NamedTuple):
 
 def solve(
     clip: Clip, body: Body, smoothing: Filter, solver: Solver | None = None, limits: Limits = Limits(),
-    correction: Correction = Correction(), pieces: Pieces = Pieces(),
+    correction: Correction = Correction(), reduction: Reduction = Reduction(), pieces: Pieces = Pieces(),
 ) -> Solution:  # fmt: skip
     """The dynamics of a motion made by a person.
 
-    With a solver its contact forces are taken, corrected as little as the equation of motion demands; without, forces
-    are shared by contact alone. Raises ValueError where the motion is too short, or not at the solver's frame rate.
+    With a solver its contact forces are taken, corrected as little as the equation of motion demands, and the motion is
+    moved as little as they demand; without, forces are shared by contact alone. Plausibility is judged before anything
+    is moved. Raises ValueError where the motion is too short, or not at the solver's frame rate.
     """
-    humanoid, predicted = from_body(body), None
-    found = estimate_in_pieces(clip, body, smoothing, pieces=pieces)
+    humanoid, predicted, reduced = from_body(body), None, None
+    found = judged = estimate_in_pieces(clip, body, smoothing, pieces=pieces)
     if solver is not None:
         predicted = predict(solver, make_subject(humanoid, body), found, clip.fps)
-        found = correct(humanoid, found, predicted.force, clip.fps, correction, pieces)
+        reduced = reduce_residual(humanoid, found, predicted.force, clip.fps, reduction, correction, pieces)
+        found, judged = reduced.found, reduced.given
     track, wrench = follow(humanoid, found.q, found.v), np.asarray(found.wrench, float)
     weight = float(humanoid.total_mass) * GRAVITY
-    measures = measure(humanoid, found, _given(clip, body), clip.fps, stature(body.vertices))
+    measures = measure(humanoid, judged, _given(clip, body), clip.fps, stature(body.vertices))
     return Solution(
-        clip.name, clip.fps, float(humanoid.total_mass), found, predicted,
+        clip.name, clip.fps, float(humanoid.total_mass), found, predicted, reduced,
         (resultant(track, wrench, LEFT_FOOT), resultant(track, wrench, RIGHT_FOOT)),
         resultant(track, wrench, range(NUM_BODIES)), wrench[..., 2] > _BEARING * weight,
         work(np.asarray(found.power), clip.fps), work(external_power(track, wrench), clip.fps),
@@ -87,12 +94,16 @@ def predict(solver: Solver, subject: Subject, found: Estimate, fps: float) -> Pr
 def summary(solution: Solution) -> tuple[float, ...]:
     """What SUMMARY names, as means over the motion."""
     weight = solution.mass * GRAVITY
+    residual = 100.0 * np.linalg.norm(solution.found.residual[:, :3], axis=1) / weight
+    shift = solution.reduced.shift if solution.reduced else np.zeros((1, 3))
     return (
         (len(solution.score) - 1) / solution.fps,
         float(np.abs(solution.found.torque).max()),
         float(solution.whole.force[:, 2].mean()) / weight,
         100.0 * float(np.mean(solution.score < IMPLAUSIBLE)),
-        100.0 * float(np.linalg.norm(solution.found.residual[:, :3], axis=1).mean()) / weight,
+        float(residual.mean()),
+        100.0 * float(np.mean(residual > 1.0)),
+        1000.0 * float(np.linalg.norm(shift, axis=1).mean()),
     )
 
 

@@ -32,6 +32,8 @@ def arrays(solution: Solution) -> dict[str, np.ndarray]:
         bars = solution.predicted.intervals
         for name, halves in bars._asdict().items() if bars else ():
             kept |= {f"predicted_{name}_{100 * p:.0f}": half for p, half in zip(LEVELS, halves, strict=True)}
+    if solution.reduced is not None:
+        kept |= {"shift": solution.reduced.shift, "turn": solution.reduced.turn}
     single = lambda x: x.astype(np.float32) if x.dtype == np.float64 and x.ndim else x  # noqa: E731
     return {name: single(np.asarray(x)) for name, x in kept.items()}
 

@@ -11,6 +11,7 @@ the leading foot brakes while the trailing one pushes, which forces of least siz
 makes the load pass smoothly from foot to foot. What no admissible contact explains is the motion's implausibility.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -113,9 +114,18 @@ class Candidates(NamedTuple):
     centre: jax.Array  # (T, 3) m, centre of mass
 
 
-def candidates(humanoid: Humanoid, q: jax.Array, v: jax.Array, model: SoftContact) -> Candidates:
-    """Both feet, and the points that come nearest to bearing load at any time of q (T, 99), v (T, 75)."""
-    pose, touch, centre = jax.vmap(_touch, in_axes=(None, 0, 0))(humanoid, q, v)
+def candidates(
+    humanoid: Humanoid, q: jax.Array, v: jax.Array, model: SoftContact, seen: Sequence[jax.Array] | None = None
+) -> Candidates:
+    """Both feet, and the points that come nearest to bearing load at any time of q (T, 99), v (T, 75).
+
+    seen: another q and v, whose heights and speeds over the floor count in place of these.
+    """
+    touching = jax.vmap(_touch, in_axes=(None, 0, 0))
+    pose, touch, centre = touching(humanoid, q, v)
+    if seen is not None:
+        other = touching(humanoid, *seen)[1]
+        touch = touch._replace(height=other.height, speed=other.speed)
     _, others = jax.lax.top_k(jnp.max(-barrier(touch, model), axis=0)[_OTHERS], _POINTS - _FEET.size)
     chosen = jnp.concatenate([_FEET.reshape(-1), jnp.asarray(_OTHERS)[others]])
     body = jnp.asarray(POINT_BODY)[chosen]

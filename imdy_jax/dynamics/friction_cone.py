@@ -54,11 +54,17 @@ class _Iterate(NamedTuple):
     taken: jax.Array  # iterations
 
 
-def solve(problem: ConeProblem, iterations: int | jax.Array, tolerance: float | jax.Array) -> jax.Array:
-    """The forces f (T, P, 3), once none changes by more than the tolerance, or after so many iterations."""
+def solve(
+    problem: ConeProblem, iterations: int | jax.Array, tolerance: float | jax.Array, start: jax.Array | None = None
+) -> jax.Array:
+    """The forces f (T, P, 3), once none changes by more than the tolerance, or after so many iterations.
+
+    start: forces (T, P, 3) to begin with; by default none.
+    """
     problem = _frames_last(problem)
     scaled = jax.tree.map(jax.lax.stop_gradient, _scale(problem))  # f does not depend on the scale
-    return _force(problem, scaled, _minimise(problem, scaled, iterations, tolerance)).T
+    start = jnp.zeros_like(scaled.unit) if start is None else _unscaled(problem, scaled, start.T)
+    return _force(problem, scaled, _minimise(problem, scaled, iterations, tolerance, start)).T
 
 
 def _frames_last(problem: ConeProblem) -> ConeProblem:
@@ -68,8 +74,10 @@ def _frames_last(problem: ConeProblem) -> ConeProblem:
 
 
 @jax.custom_jvp
-def _minimise(problem: ConeProblem, scaled: _Scaled, iterations: int | jax.Array, tolerance: float | jax.Array):
-    """x (3, P, T)"""
+def _minimise(
+    problem: ConeProblem, scaled: _Scaled, iterations: int | jax.Array, tolerance: float | jax.Array, begin: jax.Array
+):
+    """x (3, P, T), from `begin` on."""
 
     def iterate(state: _Iterate) -> _Iterate:
         x = _project(state.ahead - _slope(problem, scaled, state.ahead) / scaled.limit, scaled.friction)
@@ -82,8 +90,8 @@ def _minimise(problem: ConeProblem, scaled: _Scaled, iterations: int | jax.Array
         return _Iterate(x, x + (momentum - 1.0) / following * step, following, change, state.taken + 1)
 
     unfinished = lambda state: (state.taken < iterations) & (state.change > tolerance)  # noqa: E731
-    zero, one = jnp.zeros_like(scaled.unit), jnp.ones((), scaled.unit.dtype)
-    start = _Iterate(zero, zero, one, jnp.inf * one, jnp.zeros((), jnp.int32))
+    one = jnp.ones((), scaled.unit.dtype)
+    start = _Iterate(begin, begin, one, jnp.inf * one, jnp.zeros((), jnp.int32))
     return jax.lax.while_loop(unfinished, iterate, start).x
 
 
@@ -93,8 +101,8 @@ def _minimise_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array
 
     dx = D^½ z turns it into a symmetric positive system for z, and conjugate gradients solve that.
     """
-    (problem, scaled, iterations, tolerance), change = primals, tangents[0]
-    x = _minimise(problem, scaled, iterations, tolerance)
+    (problem, scaled, iterations, tolerance, begin), change = primals, tangents[0]
+    x = _minimise(problem, scaled, iterations, tolerance, begin)
     root = _projection_root(x - _slope(problem, scaled, x) / scaled.limit, scaled.friction)
     disturbed = jax.jvp(lambda p: _slope(p, scaled, x), (problem,), (change,))[1]
     still = problem._replace(wanted=jnp.zeros_like(problem.wanted))  # its slope is the Hessian's product
@@ -166,6 +174,12 @@ def _across(x: jax.Array) -> jax.Array:
 
 def _force(problem: ConeProblem, scaled: _Scaled, x: jax.Array) -> jax.Array:
     return problem.free * scaled.unit * x
+
+
+def _unscaled(problem: ConeProblem, scaled: _Scaled, force: jax.Array) -> jax.Array:
+    """The inverse of _force; zero where nothing can be borne."""
+    factor = problem.free * scaled.unit
+    return jnp.where(factor > 0.0, force / jnp.where(factor > 0.0, factor, 1.0), 0.0)
 
 
 def _slope(problem: ConeProblem, scaled: _Scaled, x: jax.Array) -> jax.Array:

@@ -1,0 +1,119 @@
+"""Residual reduction: the whole body moved a few millimetres, so that contact forces explain how it moves.
+
+In flight no force can mend what poses get wrong, and a low-pass smears every landing over the flight before it. What
+remains at the root after the smallest correction (correction.py), r, is what the motion would have to accelerate less:
+
+    u″ = −M_root⁻¹ r
+
+Of the displacements u of the pelvis, joints unchanged, that is followed which minimises Σ |u / size|² + Σ |(u″ +
+M_root⁻¹ r) / tolerance|²; then forces are corrected anew, a few times. OpenSim's residual reduction (Delp et al. 2007)
+has the same aim. Which points can bear load, and how much, is judged by the motion as it was given: a foot moved up by
+a millimetre still stands.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from scipy.linalg import solveh_banded
+from scipy.spatial.transform import Rotation
+
+from imdy_jax.analysis.correction import Corrected, Correction, correct_again, correct_points
+from imdy_jax.dynamics.differentiate import accelerations, velocities
+from imdy_jax.dynamics.estimate import Estimate
+from imdy_jax.dynamics.mass_matrix import mass_matrix
+from imdy_jax.dynamics.pieces import Pieces, in_pieces
+from imdy_jax.humanoid import Humanoid
+
+_TURN = np.array([1.0, 1.0, 1.0, 3.0, 3.0, 3.0])  # 1, 1/m: a radian about the pelvis counts as a third of a metre
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How the root's residual is reduced."""
+
+    passes: int = 4  # 0: the motion stays as it is
+    iterations: int = 200  # of each pass, which begins with the forces of the one before
+    size: float = 0.004  # m that the pelvis is moved as willingly as
+    tolerance: float = 0.02  # m/s² that may remain; of both, TURN times as many radians about the pelvis
+
+    def __post_init__(self) -> None:
+        if self.passes < 0 or not (self.size > 0 and self.tolerance > 0):
+            raise ValueError(f"reduction: found {self}, expected passes ≥ 0, and size and tolerance above zero")
+
+
+class Reduced(NamedTuple):
+    """A motion of T frames with its dynamics, and how it was changed for them."""
+
+    found: Estimate  # NumPy
+    given: Estimate  # the same of the motion as it was, with what no contact explains
+    shift: np.ndarray  # (T, 3) m of the pelvis, world axes
+    turn: np.ndarray  # (T, 3) rad of the whole body about it, a rotation vector in the pelvis's given axes
+
+
+def reduce_residual(
+    humanoid: Humanoid, motion: Estimate, force: np.ndarray, fps: float, settings: Reduction = Reduction(),
+    correction: Correction = Correction(), pieces: Pieces = Pieces(),
+) -> Reduced:  # fmt: skip
+    """The dynamics nearest to predicted forces (T, 24, 3), N, of the motion moved so that they explain it.
+
+    Arguments are those of `correct`. Of the passes that is kept which leaves the least force at the root.
+    """
+    first = correct_points(humanoid, motion, force, fps, correction, pieces)
+    moved, found = np.zeros((len(motion.q), 6)), first.found
+    best = Reduced(found, first.found, moved[:, :3], moved[:, 3:])
+    points, quick = first.points, replace(correction, iterations=settings.iterations)
+    for _ in range(settings.passes):
+        moved = moved + _displacement(moved, _lacking(humanoid, found, fps, pieces), fps, settings)
+        before = Corrected(first.found, points)
+        found, points = correct_again(humanoid, _displaced(motion, moved, fps), force, fps, quick, pieces, before)
+        if _remaining(found) < _remaining(best.found):
+            best = Reduced(found, first.found, moved[:, :3], moved[:, 3:])
+    return best
+
+
+def _remaining(found: Estimate) -> float:
+    return float(np.linalg.norm(found.residual[:, :3], axis=1).mean())
+
+
+def _lacking(humanoid: Humanoid, found: Estimate, fps: float, pieces: Pieces) -> np.ndarray:
+    """Root acceleration (T, 6) that would leave no residual, in the layout of v."""
+    inertia = in_pieces(partial(_root_inertia, humanoid), found.q, fps, pieces).astype(float)
+    return -np.linalg.solve(inertia, np.asarray(found.residual, float)[..., None])[..., 0]
+
+
+@jax.jit
+def _root_inertia(humanoid: Humanoid, q: jax.Array) -> jax.Array:
+    """(T, 6, 6) of the body as one."""
+    return jax.vmap(lambda q: mass_matrix(humanoid, q)[:6, :6])(q)
+
+
+def _displacement(before: np.ndarray, wanted: np.ndarray, fps: float, settings: Reduction) -> np.ndarray:
+    """What is added to displacements `before` (T, 6), m and rad, so that they accelerate by what is wanted.
+
+    Normal equations of the least squares, five diagonals.
+    """
+    count = len(before)
+    stiff, free = 1.0 / settings.tolerance**2, 1.0 / settings.size**2
+    bands = np.zeros((3, count))
+    bands[2] += free
+    second = np.array([1.0, -2.0, 1.0]) * fps**2
+    right, wanted = -free * before / _TURN, wanted / _TURN
+    for i in range(3):
+        right[i : count - 2 + i] += stiff * second[i] * wanted[1:-1]
+        for j in range(i, 3):
+            bands[2 - (j - i), j : count - 2 + j] += stiff * second[i] * second[j]
+    return solveh_banded(bands, right) * _TURN
+
+
+def _displaced(motion: Estimate, moved: np.ndarray, fps: float) -> Estimate:
+    """The motion with its pelvis moved by (T, 6); joints turn as they did."""
+    q, v, a = (np.array(x, float) for x in (motion.q, motion.v, motion.a))
+    q[:, :3] += moved[:, :3]
+    turned = Rotation.from_quat(q[:, 3:7], scalar_first=True) * Rotation.from_rotvec(moved[:, 3:])
+    q[:, 3:7] = turned.as_quat(scalar_first=True)
+    v[:, :6], a[:, :6] = velocities(q, fps)[:, :6], accelerations(q, fps)[:, :6]
+    kind = np.asarray(motion.q).dtype
+    return replace(motion, q=q.astype(kind), v=v.astype(kind), a=a.astype(kind))
