@@ -13,8 +13,9 @@ from torch import nn
 from imdy_jax.skeleton import NUM_BODIES, NUM_JOINTS
 from imdy_jax.solver.features import REFERENCE_FPS
 from imdy_jax.solver.fit import FitConfig
+from imdy_jax.solver.heads import UNIT
 from imdy_jax.solver.loss import SHORTEST
-from imdy_jax.solver.model import UNIT, ModelConfig
+from imdy_jax.solver.model import ModelConfig
 from imdy_jax.solver.representation import PELVIS
 
 Prediction = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]

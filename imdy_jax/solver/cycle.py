@@ -14,8 +14,9 @@ from flax import linen as nn
 
 from imdy_jax.skeleton import NUM_BODIES, NUM_JOINTS
 from imdy_jax.solver.features import Features, history, tokens
+from imdy_jax.solver.heads import UNIT
 from imdy_jax.solver.loss import LossWeights, Outputs
-from imdy_jax.solver.model import UNIT, Embedding, EncoderLayer, ImDyS, ModelConfig, Prediction
+from imdy_jax.solver.model import Embedding, EncoderLayer, ImDyS, ModelConfig, Prediction
 from imdy_jax.solver.representation import REPRESENTATIONS
 
 NUM_DRIVES = 3 * (NUM_JOINTS + NUM_BODIES)  # numbers in the torques and forces of one step

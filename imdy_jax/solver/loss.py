@@ -11,8 +11,9 @@ import jax.numpy as jnp
 
 from imdy_jax.solver.equations import Equations, remaining_torque, whole_body_residual
 from imdy_jax.solver.features import REFERENCE_FPS, Features, Targets, advance
+from imdy_jax.solver.heads import UNIT
 from imdy_jax.solver.intervals import BEARING
-from imdy_jax.solver.model import UNIT, Prediction
+from imdy_jax.solver.model import Prediction
 
 # A vector shorter than this has no direction to learn: a segment without contact, a joint at rest. For a person of
 # 70 kg that is 0.2 N of contact force, and 0.2 N·m of torque.

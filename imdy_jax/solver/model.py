@@ -11,17 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from imdy_jax.humanoid import REFERENCE_MASS
 from imdy_jax.skeleton import NUM_BODIES, NUM_JOINTS
 from imdy_jax.solver.architecture import ModelConfig
 from imdy_jax.solver.features import frames, free_frames
+from imdy_jax.solver.heads import UNIT, Remainder, Spread
 from imdy_jax.solver.layers import Embedding, EncoderLayer, TimeEncoder
 from imdy_jax.solver.representation import REPRESENTATIONS
 
 PUBLISHED_PARAMETERS = 174_860  # of the released network, on the inverse path
 SMALLEST_SPREAD = 0.1  # m, m/s: differences between tokens that are not enlarged further
-LIGHT = 0.3  # N/kg: where all segments together bear less, what inverse dynamics asks for is not laid on them
-UNIT = 100.0 / REFERENCE_MASS  # N/kg, N·m/kg: one unit of a magnitude head is 100 N or 100 N·m on the reference body
 
 
 class Prediction(NamedTuple):
@@ -44,48 +42,6 @@ class Prediction(NamedTuple):
     def contact_force(self) -> jax.Array:
         """λ (..., 2, 24, 3), N/kg."""
         return _compose(self.force_magnitude, self.force_direction)
-
-
-class Spread(nn.Module):
-    """f_ID → scales of the Laplace distributions of the estimates' errors, above `smallest`."""
-
-    hidden: int
-    smallest: float = 1e-4  # UNITs, so that what is always right, as a hand that never touches, has a finite score
-
-    @nn.compact
-    def __call__(self, feature: jax.Array) -> tuple[jax.Array, jax.Array]:
-        told = nn.Dense(3 * NUM_JOINTS + 2 * NUM_BODIES)(nn.relu(nn.Dense(self.hidden)(feature)))
-        scale = UNIT * (self.smallest + jnp.exp(jnp.minimum(told, 8.0) - 3.0))
-        torque = scale[..., : 3 * NUM_JOINTS].reshape(*feature.shape[:-1], NUM_JOINTS, 3)
-        across, up = jnp.split(scale[..., 3 * NUM_JOINTS :], 2, axis=-1)
-        return torque, jnp.stack([across, across, up], axis=-1)
-
-
-class Remainder(nn.Module):
-    """Torques and forces as those of inverse dynamics without contact, and what f_ID has to say beside them."""
-
-    window: int
-
-    @nn.compact
-    def __call__(self, feature: jax.Array, free: jax.Array, force: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """f_ID (..., d), free (..., 24, 2w, FREE) and the heads' forces (..., 2, 24, 3), N/kg → torque (..., 23, 3),
-        N·m/kg, and forces whose sum is what the motion takes.
-
-        The frames on either side of a step count alike at first; the weights of all are learnt.
-        """
-        now = self.window - 1
-        middle = lambda first: jnp.zeros(2 * self.window).at[jnp.array([first, min(first + 1, 2 * now + 1)])].add(0.5)  # noqa: E731
-        by_joint = self.param("torque", lambda _: jnp.tile(middle(now), (NUM_JOINTS, 1)))
-        by_step = self.param("force", lambda _: jnp.stack([middle(now), middle(now + 1)]))
-        batch = feature.shape[:-1]
-        rest = UNIT * nn.Dense(3 * NUM_JOINTS + 6)(feature)
-        torque = jnp.einsum("...jfx,jf->...jx", free[..., 1:, :, :3], by_joint)
-        torque = torque + rest[..., :-6].reshape(*batch, NUM_JOINTS, 3)
-        whole = jnp.einsum("...fx,sf->...sx", free[..., 0, :, 3:], by_step) + rest[..., -6:].reshape(*batch, 2, 3)
-        length = jnp.sqrt(jnp.sum(force * force, axis=-1, keepdims=True) + 1e-12)
-        total = jnp.sum(length, axis=-2, keepdims=True)
-        share = length * total / (total**2 + LIGHT**2)
-        return torque, force + share * (whole - jnp.sum(force, axis=-2))[..., None, :]
 
 
 class ImDyS(nn.Module):

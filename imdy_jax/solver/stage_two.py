@@ -22,9 +22,10 @@ from flax import struct
 
 from imdy_jax.solver.cycle import NUM_DRIVES, ForwardDynamics, dynamics
 from imdy_jax.solver.features import Features, history, tokens, window_features
+from imdy_jax.solver.heads import UNIT
 from imdy_jax.solver.infer import Solver, in_blocks, windows_of
 from imdy_jax.solver.loss import forward_loss
-from imdy_jax.solver.model import UNIT, ImDyS, ModelConfig, whitening
+from imdy_jax.solver.model import ImDyS, ModelConfig, whitening
 
 
 class Trial(NamedTuple):
