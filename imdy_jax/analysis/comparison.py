@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from imdy_jax.analysis.correction import Correction, correct
+from imdy_jax.analysis.correction import Correction
 from imdy_jax.analysis.residual_reduction import Reduction, reduce_residual
 from imdy_jax.analysis.solution import predict
 from imdy_jax.dataset.record import Record
@@ -68,9 +68,8 @@ def compare(
     for cutoff in cutoffs:
         analytic = poses_in_pieces(humanoid, *poses, fps, Butterworth(cutoff), pieces=pieces)
         predicted = predict(solver, record.subject, analytic, fps)
-        corrected = correct(humanoid, analytic, predicted.force, fps, correction, pieces)
-        reduced = reduce_residual(humanoid, analytic, predicted.force, fps, reduction, correction, pieces).found
-        for name, one in ((CORRECTED, corrected), (REDUCED, reduced), (ANALYTIC, analytic)):
+        reduced = reduce_residual(humanoid, analytic, predicted.force, fps, reduction, correction, pieces)
+        for name, one in ((CORRECTED, reduced.given), (REDUCED, reduced.found), (ANALYTIC, analytic)):
             found[f"{name}, {cutoff:g} Hz"] = _of_steps(one, fps, sequence.mass)
     return found
 

@@ -74,28 +74,18 @@ def correct(
 
 
 def correct_points(
-    humanoid: Humanoid, motion: Estimate, force: np.ndarray, fps: float, settings: Correction, pieces: Pieces
-) -> Corrected:
-    """As correct, with what the points bear."""
-    frames = *_moving(motion, force), None, None
-    return in_pieces(partial(_correct, humanoid, settings, fps), frames, fps, pieces)
-
-
-def correct_again(
     humanoid: Humanoid, motion: Estimate, force: np.ndarray, fps: float, settings: Correction, pieces: Pieces,
-    before: Corrected,
+    before: Corrected | None = None,
 ) -> Corrected:  # fmt: skip
-    """As correct_points, of a motion that differs little from one that was corrected before.
+    """As correct, with what the points bear.
 
-    What can bear load, by height and speed, is that of the motion before, and a segment's predicted force is shared
-    over its points as they bore it then, which is also where the search for forces begins.
+    before: of a motion that differs little from this one. What can bear load, by height and speed, is then that of the
+      motion before, and a segment's predicted force is shared over its points as they bore it there, which is also
+      where the search for forces begins.
     """
-    frames = *_moving(motion, force), (before.found.q, before.found.v), before.points
+    seen, start = (None, None) if before is None else ((before.found.q, before.found.v), before.points)
+    frames = motion.q, motion.v, motion.a, np.asarray(force, np.asarray(motion.q).dtype), seen, start
     return in_pieces(partial(_correct, humanoid, settings, fps), frames, fps, pieces)
-
-
-def _moving(motion: Estimate, force: np.ndarray) -> tuple[np.ndarray, ...]:
-    return motion.q, motion.v, motion.a, np.asarray(force, np.asarray(motion.q).dtype)
 
 
 @partial(jax.jit, static_argnames="fps")

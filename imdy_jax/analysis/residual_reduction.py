@@ -20,7 +20,7 @@ import numpy as np
 from scipy.linalg import solveh_banded
 from scipy.spatial.transform import Rotation
 
-from imdy_jax.analysis.correction import Corrected, Correction, correct_again, correct_points
+from imdy_jax.analysis.correction import Corrected, Correction, correct_points
 from imdy_jax.dynamics.differentiate import accelerations, velocities
 from imdy_jax.dynamics.estimate import Estimate
 from imdy_jax.dynamics.mass_matrix import mass_matrix
@@ -68,7 +68,7 @@ def reduce_residual(
     for _ in range(settings.passes):
         moved = moved + _displacement(moved, _lacking(humanoid, found, fps, pieces), fps, settings)
         before = Corrected(first.found, points)
-        found, points = correct_again(humanoid, _displaced(motion, moved, fps), force, fps, quick, pieces, before)
+        found, points = correct_points(humanoid, _displaced(motion, moved, fps), force, fps, quick, pieces, before)
         if _remaining(found) < _remaining(best.found):
             best = Reduced(found, first.found, moved[:, :3], moved[:, 3:])
     return best

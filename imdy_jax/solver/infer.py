@@ -67,8 +67,9 @@ def estimate(solver: Solver, motion: np.ndarray, fps: float, mass: float) -> Est
     Args:
       motion: (T+1, points, channels), world, of the solver's representation: (T+1, 66, 3) m of markers in the order
         of body.markers.MARKER_NAMES, (T+1, 24, 3) of joints, (T+1, 24, 7) of joints and their rotations, or
-        (T+1, 24, 20) of these and their segments' inertia (see representation.py; `represent` makes each). A missing point is NaN; of the four pelvis markers at least three are needed in every
-        frame, of the joints both hips and spine1, of segments all.
+        (T+1, 24, 20) of these and their segments' inertia (see representation.py; `represent` makes each). A missing
+        point is NaN; of the four pelvis markers at least three are needed in every frame, of the joints both hips and
+        spine1, of segments all.
       fps: frames per second, any within the solver's rates.
       mass: kg, the subject's.
 
