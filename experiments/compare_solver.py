@@ -4,8 +4,8 @@
     python experiments/compare_solver.py --sequences 100 --cutoffs 6 12
 
 Compared are ImDyS by itself, ImDyS with the smallest correction that makes the equation of motion hold, the same with
-the body moved until its residual is small, and analytic dynamics, which shares the force that the motion needs over what
-touches the floor; the last two as solve.py has them.
+the body moved until its residual is small, and analytic dynamics, which shares the force that the motion needs over
+what touches the floor; the last two as solve.py has them.
 """
 
 from pathlib import Path
