@@ -196,6 +196,17 @@ def test_iterations_are_those_of_the_method_frame_by_frame(strict, small_problem
     np.testing.assert_allclose(few, scale * x, atol=1e-10)
 
 
+def test_where_the_search_begins_matters_only_for_how_long_it_takes(strict, small_problem):
+    end, draw = np.asarray(minimiser(small_problem)), np.random.default_rng(3)
+    elsewhere = jnp.asarray(end + 0.3 * draw.normal(size=end.shape))
+    found = jax.jit(lambda start, count: solve(small_problem, count, 1e-15, start))
+    np.testing.assert_allclose(found(elsewhere, 3000), end, atol=1e-8)
+    near = found(jnp.asarray(end + 1e-4 * draw.normal(size=end.shape)), 5)
+    far = solve(small_problem, 5, 1e-15)
+    assert np.abs(near - end).max() < 1e-3 < np.abs(far - end).max()
+    np.testing.assert_allclose(found(jnp.asarray(end), 0), end, atol=1e-12)
+
+
 def test_the_solution_is_differentiable_both_ways(strict, small_problem):
     target, draw = jnp.asarray(np.random.default_rng(1).normal(size=(3, 4, 3))), np.random.default_rng(2)
     loss = lambda problem: jnp.sum(target * solve(problem, 3000, 1e-15))  # noqa: E731

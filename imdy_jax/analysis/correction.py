@@ -45,7 +45,7 @@ class Correction:
     height: float = 0.05  # m, a point that is higher bears nothing
     speed: float = 1.6  # m/s over the floor, nor one that is faster
     contact: SoftContact = SoftContact()  # friction, and how a segment's force is shared over its points
-    iterations: int = 1500  # at most
+    iterations: int = 700  # at most, beginning with the prediction
 
 
 class Corrected(NamedTuple):
@@ -101,7 +101,7 @@ def _correct(humanoid: Humanoid, settings: Correction, fps: float, frames: tuple
     touching = _touching(points, settings).astype(q.dtype)
     prediction = _over_points(points, touching, shared, force, weight)
     problem = _problem(points, touching, wanted, prediction / weight, weight, settings)
-    begin = None if start is None else start / weight
+    begin = (prediction if start is None else start) / weight
     found = solve(problem, settings.iterations, settings.contact.tolerance, begin) * weight
     ground = gather(points, found, wanted, weight)
     torque, residual = dynamics(humanoid, q, v, a, ground.wrench)

@@ -34,7 +34,7 @@ _TURN = np.array([1.0, 1.0, 1.0, 3.0, 3.0, 3.0])  # 1, 1/m: a radian about the p
 class Reduction:
     """How the root's residual is reduced."""
 
-    passes: int = 4  # 0: the motion stays as it is
+    passes: int = 3  # 0: the motion stays as it is
     iterations: int = 200  # of each pass, which begins with the forces of the one before
     size: float = 0.004  # m that the pelvis is moved as willingly as
     tolerance: float = 0.02  # m/s² that may remain; of both, TURN times as many radians about the pelvis

@@ -11,6 +11,7 @@ from imdy_jax.analysis.track import Resultant, follow, resultant
 from imdy_jax.analysis.work import Work, external_power, work
 from imdy_jax.body.person import Body
 from imdy_jax.dataset.record import Subject, make_subject
+from imdy_jax.dynamics.contact_sequence import SoftContact
 from imdy_jax.dynamics.estimate import Estimate
 from imdy_jax.dynamics.pieces import Pieces, estimate_in_pieces
 from imdy_jax.humanoid import GRAVITY, from_body
@@ -66,7 +67,8 @@ def solve(
     is moved. Raises ValueError where the motion is too short, or not at the solver's frame rate.
     """
     humanoid, predicted, reduced = from_body(body), None, None
-    found = judged = estimate_in_pieces(clip, body, smoothing, pieces=pieces)
+    shared = SoftContact() if solver is None else None  # a solver tells the forces
+    found = judged = estimate_in_pieces(clip, body, smoothing, shared, pieces)
     if solver is not None:
         predicted = predict(solver, make_subject(humanoid, body), found, clip.fps)
         reduced = reduce_residual(humanoid, found, predicted.force, clip.fps, reduction, correction, pieces)
