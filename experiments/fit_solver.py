@@ -36,7 +36,7 @@ from imdy_jax.solver.evaluate import (
     save_predictions,
     solver_predictions,
 )
-from imdy_jax.solver.fit import CALIBRATION, FitConfig, fit, load_solver
+from imdy_jax.solver.fit import CALIBRATION, FitConfig, check_losses, fit, load_solver
 from imdy_jax.solver.fitted import FittedTo
 from imdy_jax.solver.infer import Solver
 from imdy_jax.solver.intervals import Calibration
@@ -143,7 +143,10 @@ def fit_to(config: SolverConfig, dataset: str, folder: RunFolder, windows: Path)
 
 
 def check(config: SolverConfig, dataset: str) -> None:
-    """Raises ValueError where dataset or beginning is missing, before there is a folder that would be left behind."""
+    """Raises ValueError where dataset or beginning is missing, or the losses do not go with the network, before there
+    is a folder that would be left behind.
+    """
+    check_losses(config.fit)
     if not is_release(dataset):
         open_dataset(Path(dataset) / "dataset.zarr")
     if config.begun_with:

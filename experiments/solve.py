@@ -143,7 +143,7 @@ def table(outcomes: list[Outcome], config: SolveConfig, begun: tuple[float, floa
     problems = [outcome.problem for outcome in outcomes if outcome.problem]
     notes = (
         "implausible: frames with a score below one half; residual: mean root force that nothing explains",
-        "moved: how far residual reduction has moved the body, mean",
+        "moved: how far residual reduction has moved the pelvis, at most",
         f"s per s of a row: loading and solving, in one of {THREADS} threads, without compiling",
         *pace(outcomes, begun),
         *(f"left out: {problem}" for problem in problems),

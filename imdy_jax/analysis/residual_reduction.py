@@ -1,4 +1,4 @@
-"""Residual reduction: the whole body moved a few millimetres, so that contact forces explain how it moves.
+"""Residual reduction: the whole body moved as little as lets contact forces explain how it moves.
 
 In flight no force can mend what poses get wrong, and a low-pass smears every landing over the flight before it. What
 remains at the root after the smallest correction (correction.py), r, is what the motion would have to accelerate less:
@@ -8,7 +8,7 @@ remains at the root after the smallest correction (correction.py), r, is what th
 Of the displacements u of the pelvis, joints unchanged, that is followed which minimises Σ |u / size|² + Σ |(u″ +
 M_root⁻¹ r) / tolerance|²; then forces are corrected anew, a few times. OpenSim's residual reduction (Delp et al. 2007)
 has the same aim. Which points can bear load, and how much, is judged by the motion as it was given: a foot moved up by
-a millimetre still stands.
+a centimetre still stands. Nothing bounds the displacement: a motion that is far from physics is moved far.
 """
 
 from dataclasses import dataclass, replace
@@ -37,11 +37,14 @@ class Reduction:
     passes: int = 3  # 0: the motion stays as it is
     iterations: int = 200  # of each pass, which begins with the forces of the one before
     size: float = 0.004  # m that the pelvis is moved as willingly as
-    tolerance: float = 0.02  # m/s² that may remain; of both, TURN times as many radians about the pelvis
+    tolerance: float = 0.02  # m/s² that may remain; of both, three times as many radians about the pelvis
 
     def __post_init__(self) -> None:
         if self.passes < 0 or not (self.size > 0 and self.tolerance > 0):
-            raise ValueError(f"reduction: found {self}, expected passes ≥ 0, and size and tolerance above zero")
+            raise ValueError(
+                f"reduction: found {self}, expected passes ≥ 0, and size and tolerance above zero; "
+                "change --config.reduction"
+            )
 
 
 class Reduced(NamedTuple):

@@ -26,7 +26,7 @@ from imdy_jax.solver.representation import represent
 _BEARING = 0.03  # of body weight: a segment in contact bears more
 SUMMARY = (
     "s", "peak torque N·m", "vertical force / weight", "implausible %", "residual force % of weight",
-    "frames above 1 %", "moved mm",
+    "frames above 1 %", "moved at most mm",
 )  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def predict(solver: Solver, subject: Subject, found: Estimate, fps: float) -> Pr
 
 
 def summary(solution: Solution) -> tuple[float, ...]:
-    """What SUMMARY names, as means over the motion."""
+    """What SUMMARY names, as means over the motion but for peaks."""
     weight = solution.mass * GRAVITY
     residual = 100.0 * np.linalg.norm(solution.found.residual[:, :3], axis=1) / weight
     shift = solution.reduced.shift if solution.reduced else np.zeros((1, 3))
@@ -105,7 +105,7 @@ def summary(solution: Solution) -> tuple[float, ...]:
         100.0 * float(np.mean(solution.score < IMPLAUSIBLE)),
         float(residual.mean()),
         100.0 * float(np.mean(residual > 1.0)),
-        1000.0 * float(np.linalg.norm(shift, axis=1).mean()),
+        1000.0 * float(np.linalg.norm(shift, axis=1).max()),
     )
 
 

@@ -82,6 +82,7 @@ def fit(
       FloatingPointError: the loss is no longer finite.
     """
     checkpoints = Checkpoints(run.path / "checkpoints")
+    check_losses(config)
     _check_config(config, batches)
     state = start(config, statistics(config.model, config.weights, batches))
     if begin is not None:
@@ -204,21 +205,23 @@ def _check_config(config: FitConfig, batches: WindowBatches) -> None:
             "weights.whole_body or weights.each_joint is not 0; pack a dataset of generate.py with balance=True (the "
             "published release has no bodies and no substeps), or leave these weights 0"
         )
-    if REPRESENTATIONS[config.model.representation].inertia:
-        named = {"weights.plausible": config.weights.plausible, "hidden_markers": config.hidden_markers}
-        if not config.model.window:
-            raise ValueError("model.window is 0, expected 1 or more where model.representation is segments")
-        for name, value in named.items():
-            if value:
-                raise ValueError(
-                    f"{name}: {value}, expected 0 where model.representation is segments: a window that is spoiled or "
-                    "lacks a segment has no dynamics"
-                )
-    if config.weights.forward and not config.model.window:
+
+
+def check_losses(config: FitConfig) -> None:
+    """Raises ValueError where the network cannot be fitted by the losses that are asked for, whatever the data."""
+    inertia = REPRESENTATIONS[config.model.representation].inertia
+    if not config.model.window and (inertia or config.weights.forward):
+        where = "model.representation is segments" if inertia else "weights.forward is not 0"
         raise ValueError(
-            "model.window is 0, expected 1 or more where weights.forward is not 0: forward dynamics has to know a "
-            "velocity"
+            f"model.window is 0, expected 1 or more where {where}: the dynamics of a window have to know a velocity"
         )
+    unfit = {"weights.plausible": config.weights.plausible, "hidden_markers": config.hidden_markers}
+    for name, value in unfit.items() if inertia else ():
+        if value:
+            raise ValueError(
+                f"{name}: {value}, expected 0 where model.representation is segments: a window that is spoiled or "
+                "lacks a segment has no dynamics; pass 0, or another representation"
+            )
 
 
 def _check_same_data(found: str, expected: str, folder: Path) -> None:
