@@ -106,7 +106,11 @@ def _known(batch: Batch, folder: Path) -> Outcome | None:
 def record_batch(batch: Batch, advance: Callable[[float], None] = lambda seconds: None) -> Outcome:
     """Record and certify what the dataset lacks of a batch; advance is told of the seconds of motion that are done."""
     enable_compilation_cache()
-    jax.config.update("jax_enable_x64", not batch.config.single)
+    with jax.enable_x64(not batch.config.single):
+        return _record_batch(batch, advance)
+
+
+def _record_batch(batch: Batch, advance: Callable[[float], None]) -> Outcome:
     dataset, outcome = open_dataset(batch.dataset), Outcome()
     with outcome.spent(step := _step("loading")):
         first, rejected = open_studio(batch)

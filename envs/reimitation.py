@@ -24,7 +24,11 @@ def reimitate(dataset: Dataset, names: Sequence[str], config: GenerateConfig, pa
 
     Sequences of people that are not the config's are left out. Portion by portion, as many as memory holds.
     """
-    jax.config.update("jax_enable_x64", not config.single)
+    with jax.enable_x64(not config.single):
+        return _reimitate(dataset, names, config, path)
+
+
+def _reimitate(dataset: Dataset, names: Sequence[str], config: GenerateConfig, path: str) -> dict[str, Dynamics]:
     imitator, trained = open_imitator(path)
     bodies = make_bodies(people_of(config, imitator))
     who = {subject.digest: number for number, subject in enumerate(make_subjects(bodies))}

@@ -49,13 +49,13 @@ def main(
       fps: frame rate of the files to write.
       out: folder to write.
     """
-    jax.config.update("jax_enable_x64", True)
     enable_compilation_cache()
-    body = make_bodies(person)[0]
-    if motions is None:
-        compare(body, config, settings, Path(out))
-    else:
-        mend(load_clips(motions, body, fps), body, settings, Path(out))
+    with jax.enable_x64(True):
+        body = make_bodies(person)[0]
+        if motions is None:
+            compare(body, config, settings, Path(out))
+        else:
+            mend(load_clips(motions, body, fps), body, settings, Path(out))
 
 
 def mend(loaded: tuple[list[Clip], list[Rejected]], body: Body, settings: Refinement, folder: Path) -> None:

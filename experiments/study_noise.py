@@ -40,17 +40,22 @@ def main(
       out: run folder to write.
       overwrite: throw away the study that is there.
     """
-    jax.config.update("jax_enable_x64", True)
     enable_compilation_cache()
     config = QUICK if quick else config
     folder = RunFolder.create(out, config, config.seed, overwrite=overwrite).path
+    with jax.enable_x64(True):
+        study(config, folder)
+    print(f"wrote {folder}")
+
+
+def study(config: StudyConfig, folder: Path) -> None:
+    """All tables and figures of the study."""
     scenes = load(config)
     noises = {"white": 0.0, "correlated": config.memory}
     few = np.random.default_rng(config.seed).permutation(len(scenes))[: config.sampled]
     amplify(config, [scenes[i] for i in sorted(few)], noises, folder)
     locate(config, scenes, folder)
     calibrate(config, scenes, noises, folder)
-    print(f"wrote {folder}")
 
 
 def load(config: StudyConfig) -> list[Scene]:

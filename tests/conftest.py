@@ -23,6 +23,14 @@ def compilation_cache() -> None:
     enable_compilation_cache()
 
 
+@pytest.fixture(autouse=True)
+def precision_is_left_alone() -> Iterator[None]:
+    """A precision that outlives its test changes the random numbers of those after it."""
+    before = jax.config.jax_enable_x64
+    yield
+    assert jax.config.jax_enable_x64 == before, "the precision of JAX was set and not set back"
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of the shared recordings, beside the checkout; the test is skipped where there is none."""

@@ -60,9 +60,7 @@ def batches(motions, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def outcome(batches):
-    before = jax.config.jax_enable_x64
     yield record(batches, Path(batches[0].dataset).parent / "batches")
-    jax.config.update("jax_enable_x64", before)
     jax.clear_caches()  # as in conftest.strict
 
 
