@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from envs.world import CONTROL_HZ, Cast, make_cast
 from imdy_jax.body.anthropometric import anthropometric_body, random_subject
 from imdy_jax.body.person import Body
+from imdy_jax.body.person_file import read_person
 from imdy_jax.body.smpl import smpl_body
 from imdy_jax.motion.clip import Clip
 from imdy_jax.motion.load import PROCEDURAL, Rejected, load_clips
@@ -30,6 +31,7 @@ class PeopleConfig:
     stature: float | None = None  # m, of the embedded body; its sex's mean by default
     mass: float | None = None  # kg; the mean by default
     smpl_model: str | None = None  # SMPL model file or folder to use in place of the embedded body
+    person: str | None = None  # file that fit_markers.py wrote, in place of sex, stature and mass
     subjects: int = 1  # the person above, then people drawn at random
     subject_seed: int = 0  # of that draw
 
@@ -47,6 +49,8 @@ def make_bodies(config: PeopleConfig, subjects: Sequence[int] | None = None) -> 
 def _described(config: PeopleConfig) -> Body:
     if config.smpl_model is not None:
         return smpl_body(config.smpl_model, sex=config.sex, mass=config.mass)
+    if config.person is not None:
+        return read_person(config.person)
     return anthropometric_body(config.sex, config.stature, config.mass)
 
 

@@ -24,6 +24,10 @@ GROUPS = (
     "arm", "arm", "arm", "hand", "hand", "hand", "hand",
 )  # fmt: skip
 
+# Joint, what a positive value does, and the sign that makes the torque about the segment's x axis (to the left) the
+# internal moment of gait analysis: extension and plantar flexion are positive (Winter 2009).
+SAGITTAL = (("hip", "extension", 1.0), ("knee", "extension", -1.0), ("ankle", "plantar flexion", 1.0))
+
 LEFT_FOOT = (JOINT_NAMES.index("left_ankle"), JOINT_NAMES.index("left_foot"))
 RIGHT_FOOT = (JOINT_NAMES.index("right_ankle"), JOINT_NAMES.index("right_foot"))
 

@@ -23,12 +23,14 @@ class Trial(NamedTuple):
     model: Path  # .osim, scaled to the person
     motion: Path  # .mot, its coordinates
     forces: Path  # .mot, of the plates
+    markers: Path | None = None  # .trc
 
 
 class Measured(NamedTuple):
     """Forces of the plates under the left and the right foot, OpenSim's world axes."""
 
     force: np.ndarray  # (T, 2, 3) N
+    moment: np.ndarray  # (T, 2, 3) N·m about the world's origin
     valid: np.ndarray  # (T,) bool: whatever touches the ground does so on a plate
 
 
@@ -41,13 +43,26 @@ def measured_reactions(data: Storage, estimate: Reactions) -> Measured:
     Raises OpenSimFileError where there are no columns of plates.
     """
     samples = sample(plate_loads(data), estimate.time)
-    force = np.zeros((len(estimate.time), len(SIDES), 3))
+    force, moment = np.zeros((2, len(estimate.time), len(SIDES), 3))
+    turning = samples.moment + np.cross(samples.point, samples.force)
     for k in range(samples.force.shape[1]):
         away = np.linalg.norm((estimate.pressure_centre - samples.point[:, k, None])[..., [0, 2]], axis=-1)
         for stretch in _runs(samples.force[:, k, 1] > LOADED):
             foot = int(np.mean(away[stretch, 1] < away[stretch, 0]) > 0.5)
             force[stretch, foot] += samples.force[stretch, k]
-    return Measured(force, _valid(estimate, force[..., 1] > LOADED))
+            moment[stretch, foot] += turning[stretch, k]
+    return Measured(force, moment, _valid(estimate, force[..., 1] > LOADED))
+
+
+def loads_under_feet(time: np.ndarray, measured: Measured) -> ExternalLoads:
+    """What the plates have measured at times (T,), s, as external forces on the feet of OpenSim's gait models."""
+    columns, values = list[str](), list[np.ndarray]()
+    for foot, side in enumerate(SIDES):
+        for mark, vectors in (("v", measured.force), ("p", 0.0 * measured.force), ("m", measured.moment)):
+            columns += [f"{side}_{mark}{axis}" for axis in "xyz"]
+            values.append(vectors[:, foot])
+    data = Storage("force plates", time, tuple(columns), np.concatenate(values, axis=1))
+    return loads_on(data, {side: f"calcn_{side}" for side in SIDES})
 
 
 class Errors(NamedTuple):
@@ -73,7 +88,7 @@ def errors(estimate: Reactions, measured: Measured, weight: float) -> Errors:
 def find_trials(folder: str | Path) -> list[Trial]:
     """Recordings in a folder and its subfolders: name_ik.mot with name_grf.mot, and a model beside or above them.
 
-    Of several models the one whose name begins with "optimized" counts, as AddBiomechanics has it. Raises ValueError
+    Their markers, name.trc, are found there too, where there are any. Of several models the one whose name begins with "optimized" counts, as AddBiomechanics has it. Raises ValueError
     where there is no recording, or where the model is missing or in doubt.
     """
     trials = []
@@ -90,7 +105,8 @@ def find_trials(folder: str | Path) -> list[Trial]:
             raise ValueError(
                 f"{motion}: model: found {len(models)} beside it, expected one; keep the one it was made with"
             )
-        trials.append(Trial(name, chosen[0], motion, forces[0]))
+        markers = sorted(top.rglob(f"{name}.trc"))
+        trials.append(Trial(name, chosen[0], motion, forces[0], markers[0] if markers else None))
     if not trials:
         raise ValueError(f"{folder}: found no pair name_ik.mot and name_grf.mot; name the folder of the recordings")
     return trials

@@ -68,6 +68,13 @@ def anthropometric_body(
     )
 
 
+def usual(sex: str, stature: float | None = None) -> tuple[float, float]:
+    """Stature, m, and mass, kg, of the reference adult; of somebody of another stature at the same body-mass index."""
+    mean_stature, mean_mass = _REFERENCE[sex]
+    tall = mean_stature if stature is None else stature
+    return tall, mean_mass * (tall / mean_stature) ** 2
+
+
 def random_subject(key: jax.Array) -> Body:
     """A person drawn at random from a jax random key: woman or man, 1.50–1.95 m, 45–110 kg.
 
@@ -77,10 +84,10 @@ def random_subject(key: jax.Array) -> Body:
     # Single precision always: the same key is the same person whether or not JAX computes in double.
     keys = jax.random.split(key, 4)
     sex = ("female", "male")[int(jax.random.uniform(keys[0], (), jnp.float32) < 0.5)]
-    mean_stature, mean_mass = _REFERENCE[sex]
+    mean_stature = usual(sex)[0]
     tall, heavy = (float(jax.random.truncated_normal(k, -2.0, 2.0, (), jnp.float32)) for k in keys[1:3])
     stature = float(np.clip(mean_stature + 0.065 * tall, 1.50, 1.95))
-    mass = float(np.clip(mean_mass * (stature / mean_stature) ** 2 * np.exp(0.15 * heavy), 45.0, 110.0))
+    mass = float(np.clip(usual(sex, stature)[1] * np.exp(0.15 * heavy), 45.0, 110.0))
     betas = np.asarray(jax.random.truncated_normal(keys[3], -2.0, 2.0, (NUM_SHAPE,), jnp.float32), float)
     return anthropometric_body(sex, stature, mass, betas)
 

@@ -10,7 +10,7 @@ from scipy import signal
 from imdy_jax.dataset.store import Dataset, known_attributes, read_fields, read_subject
 from imdy_jax.humanoid import GRAVITY
 from imdy_jax.report import Table
-from imdy_jax.skeleton import GROUPS, LEFT_FOOT, RIGHT_FOOT, joint_index
+from imdy_jax.skeleton import GROUPS, LEFT_FOOT, RIGHT_FOOT, SAGITTAL, joint_index
 
 JITTER = 14.0  # Hz: what a torque does faster is no movement of a person's (the published data is filtered here)
 _GROUPS = {name: np.flatnonzero(np.array(GROUPS[1:]) == name) for name in dict.fromkeys(GROUPS[1:])}
@@ -31,13 +31,7 @@ _OTHERS = (
     ("AddBiomechanics (Werling et al. 2024)", 273, 57.6, "forces of the feet, torques", "recorded"),
     ("ImDy (Liu et al. 2025)", 435, 152.3, "forces of all bodies, torques", "simulated"),
 )
-# Internal moments of gait analysis: joint, what it does, and its sign about the segment's x axis (view.plots.SAGITTAL).
-_GAIT = (
-    ("hip", "extension", 1.0),
-    ("hip", "flexion", -1.0),
-    ("knee", "extension", -1.0),
-    ("ankle", "plantar flexion", 1.0),
-)
+_GAIT = (SAGITTAL[0], ("hip", "flexion", -SAGITTAL[0][2]), *SAGITTAL[1:])  # whose peaks are told
 
 
 class Counted(NamedTuple):

@@ -41,6 +41,7 @@ def read_amass(path: str | Path, up: str | None = None) -> Clip:
     with _open(path) as arrays:
         poses, translation = _poses(path, arrays), _array(path, arrays, ("trans",))
         fps, sex, betas = _frame_rate(path, arrays), _sex(arrays), _betas(path, arrays)
+        leg_length = _leg_length(path, arrays)
     if translation.shape != (len(poses), 3):
         raise MotionFileError(
             path, "trans", f"shape {translation.shape}", f"({len(poses)}, 3), as `poses` has {len(poses)} frames",
@@ -63,6 +64,7 @@ def read_amass(path: str | Path, up: str | None = None) -> Clip:
         digest=hashlib.sha256(path.read_bytes()).hexdigest(),
         sex=sex,
         betas=betas,
+        leg_length=leg_length,
     )
 
 
@@ -82,6 +84,7 @@ def write_amass(path: str | Path, clip: Clip) -> None:
         betas=np.asarray(clip.betas or np.zeros(10), float),
         gender=clip.sex,
         mocap_framerate=clip.fps,
+        leg_length=clip.leg_length,
     )
     partial.replace(path)
 
@@ -169,6 +172,16 @@ def _betas(path: Path, arrays: np.lib.npyio.NpzFile) -> tuple[float, ...]:
     first = values.reshape(-1, values.shape[-1])[0] if values.ndim else values.reshape(1)
     require_finite(path, "betas", first[None])
     return tuple(float(value) for value in first)
+
+
+def _leg_length(path: Path, arrays: np.lib.npyio.NpzFile) -> float:
+    """Hip to knee to ankle of the person recorded, m: a key of our own files; of others SMPL's mean."""
+    if "leg_length" not in arrays.files:
+        return Clip.leg_length
+    value = _array(path, arrays, ("leg_length",))
+    if value.shape != () or not value > 0:
+        raise MotionFileError(path, "leg_length", str(value.tolist()), "one positive number of metres", "write it so")
+    return float(value)
 
 
 def _require_z_up(path: Path, root: np.ndarray) -> None:

@@ -14,7 +14,7 @@ from imdy_jax.humanoid import GRAVITY
 from imdy_jax.motion.filters import zero_phase
 from imdy_jax.report import Table
 from imdy_jax.run import replacing
-from imdy_jax.skeleton import LEFT_FOOT, RIGHT_FOOT, joint_index
+from imdy_jax.skeleton import LEFT_FOOT, RIGHT_FOOT, SAGITTAL, joint_index
 
 RECORDED = "#3b4252"
 ESTIMATED = "#e07a3f"
@@ -39,10 +39,6 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.6,
     "savefig.dpi": 160.0,
 }
-
-# Joint, what a positive value does, and the sign that makes the torque about the segment's x axis (to the left) the
-# internal moment of gait analysis: extension and plantar flexion are positive (Winter 2009).
-SAGITTAL = (("hip", "extension", 1.0), ("knee", "extension", -1.0), ("ankle", "plantar flexion", 1.0))
 
 
 class Curves(NamedTuple):

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from imdy_jax.analysis.plausibility import IMPLAUSIBLE
 from imdy_jax.analysis.solution import Solution
 from imdy_jax.humanoid import GRAVITY
-from imdy_jax.view.plots import ESTIMATED, RECORDED, SAGITTAL, error_bars, gait_curves, saved_figure
+from imdy_jax.skeleton import SAGITTAL
+from imdy_jax.view.plots import ESTIMATED, RECORDED, error_bars, gait_curves, saved_figure
 
 WRONG = "#f6d9d6"
 _PLAIN = "#5b7fa6"

@@ -1,0 +1,123 @@
+"""Forces and joint moments from markers alone, against a laboratory's force plates and OpenSim.
+
+    python experiments/evaluate_laboratory.py --data ../shared/data/force_plates
+    python experiments/evaluate_laboratory.py --data my_lab --sex female --solver runs/default/solver
+
+Each trial is name.trc with name_ik.mot, name_grf.mot and a scaled OpenSim model. A person is fitted to all marker files
+that lie together. The motion is solved as solve.py does it, by analytic dynamics and by ImDyS, which has seen no force
+plate; OpenSim's kinematics and model, shared over the feet by contact alone, stand beside them.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from imdy_jax.analysis.laboratory import (
+    ANALYTIC,
+    MODEL,
+    REDUCED,
+    Reference,
+    Said,
+    Scores,
+    force_table,
+    judge,
+    moment_table,
+    people,
+    reference,
+    told_by,
+)
+from imdy_jax.analysis.residual_reduction import Reduction
+from imdy_jax.analysis.solution import solve
+from imdy_jax.biomechanics.force_plates import Trial, find_trials
+from imdy_jax.biomechanics.marker_fit import FittedPerson, fit_motion, fit_person
+from imdy_jax.biomechanics.opensim_gait import Gait
+from imdy_jax.biomechanics.opensim_storage import read_markers
+from imdy_jax.humanoid import GRAVITY
+from imdy_jax.motion.filters import Butterworth
+from imdy_jax.motion.fit import fit
+from imdy_jax.motion.resample import resample
+from imdy_jax.report import Progress, command, show
+from imdy_jax.run import RunFolder, enable_compilation_cache
+from imdy_jax.solver.fit import load_solver
+from imdy_jax.solver.infer import Solver
+from imdy_jax.solver.publish import shipped
+from imdy_jax.view.joint_moments import joint_moments
+from imdy_jax.view.reactions import reactions
+
+
+@dataclass(frozen=True)
+class LaboratoryConfig:
+    """How trials are solved."""
+
+    sex: str = "neutral"  # of the people
+    fps: float = 30.0
+    cutoff: float = 6.0  # Hz, of the low-pass on poses
+    reduction: Reduction = Reduction()
+
+
+def main(
+    data: str = "../shared/data/force_plates", solver: str | None = None, only: str = "", draw: str = "walking1",
+    config: LaboratoryConfig = LaboratoryConfig(), out: str = "runs/laboratory",
+) -> None:  # fmt: skip
+    """Estimate, compare and draw.
+
+    Args:
+      data: folder of trials.
+      solver: run folder of fit_solver.py, or a published one; by default what solve.py has.
+      only: leave out trials whose names do not hold this.
+      draw: of the trials whose name holds this figures are drawn.
+      config: how trials are solved.
+      out: folder to write.
+    """
+    enable_compilation_cache()
+    trials = [t for t in find_trials(data) if only in t.name and t.markers is not None]
+    path = shipped() if solver is None else Path(solver)
+    if not trials or path is None:
+        raise ValueError(f"{data}: found {len(trials)} trials with markers named like {only!r}, and solver {path}")
+    opened, files = load_solver(RunFolder.open(path)), people(trials)
+    fitted, scores = dict[Path, FittedPerson](), dict[str, dict[str, Scores]]()
+    with Progress(len(trials), "trials") as progress:
+        for trial in trials:
+            truth = reference(trial)
+            if trial.model not in fitted:
+                recordings = [read_markers(file) for file in files[trial.model]]
+                fitted[trial.model] = fit_person(recordings, config.sex, truth.mass)
+            said = estimates(trial, truth, fitted[trial.model], opened, config)
+            scores[trial.name] = {method: judge(truth, one) for method, one in said.items()}
+            if draw and draw in trial.name:
+                picture(Path(out) / "figures", truth, said)
+            progress.advance()
+    show(force_table(scores), Path(out) / "tables" / "forces.json")
+    show(moment_table(scores), Path(out) / "tables" / "moments.json")
+
+
+def estimates(
+    trial: Trial, truth: Reference, person: FittedPerson, solver: Solver, config: LaboratoryConfig
+) -> dict[str, Said]:
+    """What each method says of a trial."""
+    markers = read_markers(trial.markers)
+    motion = fit_motion(markers, person, trial.name, belt=tuple(truth.belt))
+    clip = resample(fit(motion.clip, person.body), config.fps)
+    said = {MODEL: Said(truth.estimate.force, None)}
+    for one in (None, solver):
+        solution = solve(clip, person.body, Butterworth(config.cutoff), one, reduction=config.reduction)
+        said |= told_by(solution, float(markers.time[0]), truth.estimate.time)
+    return said
+
+
+def picture(folder: Path, truth: Reference, said: dict[str, Said]) -> None:
+    """Forces under the feet and joint moments, by ImDyS and as measured."""
+    title, weight = f"{truth.name}, {truth.mass:.1f} kg", truth.mass * GRAVITY
+    ours, time = said[REDUCED], truth.estimate.time
+    reactions(folder / f"{truth.name}.png", truth.estimate._replace(force=ours.force), truth.measured, weight, title)
+    moments, analytic = ours.moments, said[ANALYTIC].moments
+    if moments is None or analytic is None:
+        return
+    vertical = truth.measured.force[..., 1].T / weight
+    left = (truth.estimate.needed[:, 1] - truth.measured.force[..., 1].sum(axis=1)) / weight
+    curves = [Gait(time, m, vertical, vertical > 0.02, left) for m in (moments, truth.moments)]
+    joint_moments(folder / f"{truth.name}_moments.png", *curves, title, ("ImDyS", "OpenSim with plates"))
+    print(f"wrote {folder / truth.name}.png and {truth.name}_moments.png")
+
+
+if __name__ == "__main__":
+    command(main)
