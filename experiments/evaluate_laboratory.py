@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imdy_jax.analysis.laboratory import (
-    ANALYTIC,
     MODEL,
+    PLATES,
     REDUCED,
     Reference,
     Said,
     Scores,
-    force_table,
     judge,
-    moment_table,
     people,
     reference,
     told_by,
+    under_plates,
 )
+from imdy_jax.analysis.laboratory_tables import force_table, moment_table
 from imdy_jax.analysis.residual_reduction import Reduction
 from imdy_jax.analysis.solution import solve
 from imdy_jax.biomechanics.force_plates import Trial, find_trials
@@ -94,13 +94,15 @@ def estimates(
     trial: Trial, truth: Reference, person: FittedPerson, solver: Solver, config: LaboratoryConfig
 ) -> dict[str, Said]:
     """What each method says of a trial."""
-    markers = read_markers(trial.markers)
+    markers = read_markers(str(trial.markers))
     motion = fit_motion(markers, person, trial.name, belt=tuple(truth.belt))
     clip = resample(fit(motion.clip, person.body), config.fps)
+    start, smoothing = float(markers.time[0]), Butterworth(config.cutoff)
     said = {MODEL: Said(truth.estimate.force, None)}
+    said[PLATES] = under_plates(motion.clip, person.body, truth, start, smoothing)
     for one in (None, solver):
-        solution = solve(clip, person.body, Butterworth(config.cutoff), one, reduction=config.reduction)
-        said |= told_by(solution, float(markers.time[0]), truth.estimate.time)
+        solution = solve(clip, person.body, smoothing, one, reduction=config.reduction)
+        said |= told_by(solution, start, truth.estimate.time)
     return said
 
 
@@ -109,13 +111,13 @@ def picture(folder: Path, truth: Reference, said: dict[str, Said]) -> None:
     title, weight = f"{truth.name}, {truth.mass:.1f} kg", truth.mass * GRAVITY
     ours, time = said[REDUCED], truth.estimate.time
     reactions(folder / f"{truth.name}.png", truth.estimate._replace(force=ours.force), truth.measured, weight, title)
-    moments, analytic = ours.moments, said[ANALYTIC].moments
-    if moments is None or analytic is None:
+    moments = ours.moments
+    if moments is None:
         return
     vertical = truth.measured.force[..., 1].T / weight
     left = (truth.estimate.needed[:, 1] - truth.measured.force[..., 1].sum(axis=1)) / weight
-    curves = [Gait(time, m, vertical, vertical > 0.02, left) for m in (moments, truth.moments)]
-    joint_moments(folder / f"{truth.name}_moments.png", *curves, title, ("ImDyS", "OpenSim with plates"))
+    told, real = (Gait(time, m, vertical, vertical > 0.02, left) for m in (moments, truth.moments))
+    joint_moments(folder / f"{truth.name}_moments.png", told, real, title, ("ImDyS", "OpenSim with plates"))
     print(f"wrote {folder / truth.name}.png and {truth.name}_moments.png")
 
 

@@ -100,12 +100,13 @@ def person_table(person: FittedPerson, motions: dict[str, FittedMotion]) -> Tabl
     """Where each marker sits."""
     error = rms(np.concatenate([motion.error for motion in motions.values()]), 0)
     rows = [
-        (name, JOINT_NAMES[segment], "yes" if placed else "no", *np.round(1000.0 * shift).astype(int).tolist(), float(e))
-        for name, segment, placed, shift, e in zip(person.names, person.segment, person.placed, person.shift, error,
-                                                   strict=True)
+        (name, JOINT_NAMES[segment], "yes" if placed else "no", *np.rint(1000.0 * shift).astype(int).tolist(), float(e))
+        for name, segment, placed, shift, e in zip(
+            person.names, person.segment, person.placed, person.shift, error, strict=True
+        )
     ]  # fmt: skip
     columns = ("marker", "on the segment of", "known place", "x mm", "y mm", "z mm", "rms mm")
-    notes = ("x left, y up, z forward in the T-pose: from the landmark, or where no place is known from the joint",)
+    notes = ("x left, y up, z forward in the T-pose: from the landmark, or from the joint where no place is known",)
     return Table("Where the markers sit", columns, tuple(rows), notes)
 
 

@@ -13,6 +13,8 @@ from imdy_jax.humanoid import GRAVITY, from_body
 from imdy_jax.motion.procedural import procedural_clip
 from imdy_jax.skeleton import LEFT_FOOT, RIGHT_FOOT, joint_index
 
+FEET = (LEFT_FOOT, RIGHT_FOOT)
+
 
 @pytest.fixture(scope="module")
 def walk():
@@ -30,7 +32,7 @@ def residual(motion, weight):
 
 def test_forces_that_obey_are_left_alone(walk):
     humanoid, weight, motion = walk
-    found = correct(humanoid, motion, motion.force, 30.0)
+    found = correct(humanoid, motion, motion.force, 30.0, Correction(taken="force"))
     assert residual(found, weight).mean() < 1e-3
     change = np.linalg.norm(found.force - motion.force, axis=-1) / weight
     assert change.max() < 0.05 and np.mean(change.sum(axis=1)) < 0.04
@@ -60,12 +62,43 @@ def test_perturbed_forces_come_back_to_the_equation_of_motion(walk, perturbed):
     np.testing.assert_allclose(found.residual, left, atol=0.02)
 
 
-def test_corrected_forces_are_nearer_to_the_prediction_than_those_shared_without_it(walk, perturbed):
-    """Left and right exchanged loads in double support: only the prediction knows of it."""
+@pytest.fixture(scope="module")
+def both(walk):
+    """Frames in which both feet bear load (T,)."""
+    _, weight, motion = walk
+    borne = np.stack([np.asarray(motion.force)[:, list(foot), 2].sum(axis=1) for foot in FEET])
+    found = (borne > 0.1 * weight).all(axis=0)
+    assert found.sum() >= 5
+    return found
+
+
+@pytest.mark.parametrize("taken", ["load", "force"])
+def test_what_is_predicted_of_the_share_of_each_foot_is_followed(walk, both, taken):
+    """More load on the left foot in double support: only the prediction knows of it."""
     humanoid, weight, motion = walk
-    found = correct(humanoid, motion, perturbed, 30.0)
-    apart = lambda force: np.sqrt(np.mean(np.sum((force - perturbed) ** 2, axis=(1, 2)))) / weight  # noqa: E731
-    assert apart(found.force) < apart(np.asarray(motion.force))
+    uneven = np.array(motion.force)
+    uneven[both, LEFT_FOOT[0], 2] += 0.1 * weight
+    uneven[both, RIGHT_FOOT[0], 2] -= 0.1 * weight
+    found = correct(humanoid, motion, uneven, 30.0, Correction(taken=taken))
+    more = (found.force - motion.force)[both][:, LEFT_FOOT, 2].sum(axis=1) / weight
+    assert more.mean() > 0.005  # the moments of the whole body leave hardly more
+    assert residual(found, weight).mean() < 0.01
+
+
+def test_of_feet_the_load_is_taken_and_not_how_hard_they_push_against_one_another(walk, both):
+    humanoid, weight, motion = walk
+    strained = np.array(motion.force)
+    both = (strained[:, LEFT_FOOT, 2].sum(axis=1) > 0.1 * weight) & (
+        strained[:, RIGHT_FOOT, 2].sum(axis=1) > 0.1 * weight
+    )
+    strained[:, LEFT_FOOT[0], 0] += 0.15 * weight * both
+    strained[:, RIGHT_FOOT[0], 0] -= 0.15 * weight * both
+    off = {}
+    for taken in ("load", "force"):
+        found = correct(humanoid, motion, strained, 30.0, Correction(taken=taken))
+        apart = (found.force - motion.force)[:, LEFT_FOOT].sum(axis=1)[both] / weight
+        off[taken] = np.sqrt(np.mean(apart[:, 0] ** 2))
+    assert off["load"] < 0.5 * off["force"], off
 
 
 def test_forces_keep_to_their_cones_and_to_what_touches(walk, perturbed):

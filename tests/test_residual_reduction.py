@@ -1,8 +1,11 @@
 """The body is moved as far as its residual asks for, and no further; what then acts on it explains how it moves."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
+from scipy.optimize import lsq_linear
 
 from imdy_jax.analysis.correction import Correction, correct
 from imdy_jax.analysis.residual_reduction import Reduction, _displacement, reduce_residual
@@ -36,12 +39,36 @@ def test_displacements_are_those_of_the_dense_least_squares():
     draw, settings = np.random.default_rng(0), Reduction(size=0.003, tolerance=0.05)
     before, wanted = 1e-3 * draw.normal(size=(40, 6)), draw.normal(size=(40, 6))
     second = np.diff(np.eye(40), 2, axis=0) * FPS**2
-    got = _displacement(before, wanted, FPS, settings)
+    got = _displacement(before, wanted, FPS, replace(settings, limit=9.0))
     for k in range(6):
         turn = 1.0 if k < 3 else 3.0
         rows = np.concatenate([np.eye(40) / settings.size, second / settings.tolerance]) / turn
         right = np.concatenate([-before[:, k] / settings.size, wanted[1:-1, k] / settings.tolerance]) / turn
         np.testing.assert_allclose(got[:, k], np.linalg.lstsq(rows, right, rcond=None)[0], atol=1e-9)
+
+
+def test_no_displacement_goes_beyond_the_limit_and_the_rest_is_the_best_that_is_left():
+    """The oracle is SciPy's bounded least squares."""
+    draw, settings = np.random.default_rng(1), Reduction(size=0.01, tolerance=0.05, limit=0.004)
+    before, wanted = 1e-3 * draw.normal(size=(40, 6)), draw.normal(size=(40, 6))
+    second = np.diff(np.eye(40), 2, axis=0) * FPS**2
+    got = before + _displacement(before, wanted, FPS, settings)
+    for k in range(6):
+        turn = 1.0 if k < 3 else 3.0
+        rows = np.concatenate([np.eye(40) / settings.size, second / settings.tolerance])
+        right = np.concatenate([np.zeros(40), (second @ before[:, k] + wanted[1:-1, k]) / turn / settings.tolerance])
+        best = lsq_linear(rows, right, (-settings.limit, settings.limit), method="bvls").x
+        np.testing.assert_allclose(got[:, k] / turn, best, atol=1e-7)
+    assert np.abs(got).max(axis=0).max() > 0.999 * settings.limit
+
+
+def test_who_stands_on_what_nobody_told_of_stays_there(hop):
+    humanoid, motion = hop
+    q = np.array(motion.q)
+    q[:, 2] += 0.5
+    moved = reduce_residual(humanoid, replace(motion, q=q), motion.force, FPS, Reduction(passes=1, limit=0.02))
+    assert np.abs(moved.shift).max() <= 0.02 + 1e-6 and np.abs(moved.turn).max() <= 0.06 + 1e-6
+    assert percent(moved.found, humanoid).mean() > 50
 
 
 def test_a_bump_in_flight_is_found_out_and_taken_away(body):
@@ -85,5 +112,5 @@ def test_without_passes_it_is_the_correction_alone(hop):
     still = reduce_residual(humanoid, motion, motion.force, FPS, Reduction(passes=0))
     np.testing.assert_array_equal(still.found.wrench, correct(humanoid, motion, motion.force, FPS, Correction()).wrench)
     assert not still.shift.any() and not still.turn.any()
-    with pytest.raises(ValueError, match="size and tolerance above zero"):
+    with pytest.raises(ValueError, match="size, tolerance and limit above zero"):
         Reduction(size=0.0)

@@ -6,12 +6,16 @@ points r_i that can touch the floor, each within its friction cone, those are ta
     |Σ_i (f_i, r_i × f_i) − needed|² + change Σ_i |f_i − p_i|²
 
 in units of body weight and LEVER, so per mass of the subject: as `change` is small, the root's equations come first,
-and of the forces that obey them those nearest to the prediction p. A segment's predicted force is shared over its
-points as contact_sequence shares the force that the motion needs. The torques are then those of inverse dynamics.
+and of the forces that obey them those nearest to the prediction p. The torques are then those of inverse dynamics.
+
+Of a prediction the vertical load of each foot, each hand and every other segment counts (`taken` = "load"). Where under
+the foot it acts, and how hard feet push against one another, is taken from the forces that contact_sequence shares:
+imitated people strain their legs against the floor as nobody does who stands (docs/laboratory.md). "force" takes every
+segment's whole force.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,8 +36,13 @@ from imdy_jax.dynamics.friction_cone import ConeProblem, solve
 from imdy_jax.dynamics.newton_euler import inverse_dynamics
 from imdy_jax.dynamics.pieces import Pieces, in_pieces
 from imdy_jax.humanoid import GRAVITY, Humanoid
-from imdy_jax.skeleton import NUM_BODIES
+from imdy_jax.skeleton import JOINT_NAMES, NUM_BODIES, PARENTS
 
+# The segment whose load each shares: toes and foot are one, fingers and hand.
+_LIMB = [
+    parent if name.endswith(("foot", "hand")) else k
+    for k, (name, parent) in enumerate(zip(JOINT_NAMES, PARENTS, strict=True))
+]
 _LINEAR = 0.03  # size of the row that stands for a linear term: its square is far below one
 
 
@@ -45,6 +54,7 @@ class Correction:
     height: float = 0.05  # m, a point that is higher bears nothing
     speed: float = 1.6  # m/s over the floor, nor one that is faster
     contact: SoftContact = SoftContact()  # friction, and how a segment's force is shared over its points
+    taken: Literal["load", "force"] = struct.field(pytree_node=False, default="load")  # of a prediction
     iterations: int = 700  # at most, beginning with the prediction
 
 
@@ -99,7 +109,7 @@ def _correct(humanoid: Humanoid, settings: Correction, fps: float, frames: tuple
     if shared is None:
         shared, _ = share_sequence(points.touch, wanted, points.centre, weight, fps, settings.contact)
     touching = _touching(points, settings).astype(q.dtype)
-    prediction = _over_points(points, touching, shared, force, weight)
+    prediction = _over_points(points, touching, shared, force, weight, settings.taken)
     problem = _problem(points, touching, wanted, prediction / weight, weight, settings)
     begin = (prediction if start is None else start) / weight
     found = solve(problem, settings.iterations, settings.contact.tolerance, begin) * weight
@@ -115,14 +125,24 @@ def _touching(points: Candidates, settings: Correction) -> jax.Array:
 
 
 def _over_points(
-    points: Candidates, touching: jax.Array, shared: jax.Array, force: jax.Array, weight: jax.Array
+    points: Candidates, touching: jax.Array, shared: jax.Array, force: jax.Array, weight: jax.Array, taken: str
 ) -> jax.Array:
-    """Predicted forces (T, 24, 3) → on the points (T, P, 3), in proportion to their share of the load needed."""
+    """What is taken of predicted forces (T, 24, 3), on the points (T, P, 3), in proportion to their share of the load.
+
+    shared (T, P, 3): forces that the motion needs, as contact alone shares them.
+    """
     load = (jnp.maximum(shared[..., 2], 0.0) + 1e-4 * weight) * touching
-    same = (points.body[:, None] == points.body[None]).astype(load.dtype)  # (P, P) on the same segment
+    owner = np.array(_LIMB if taken == "load" else range(NUM_BODIES))
+    together = jnp.asarray(owner[:, None] == owner[None], load.dtype)  # (24, 24) bear one load
+    same = together[points.body][:, points.body]  # (P, P)
     whole = jnp.matmul(load, same, precision=jax.lax.Precision.HIGHEST)
     share = load / jnp.maximum(whole, 1e-6 * weight)
-    return share[..., None] * force[:, points.body]
+    given = jnp.einsum("bc,tcx->tbx", together, force, precision=jax.lax.Precision.HIGHEST)
+    predicted = share[..., None] * given[:, points.body]
+    if taken == "force":
+        return predicted
+    more = jnp.clip(predicted[..., 2:] / jnp.maximum(shared[..., 2:], 1e-3 * weight), 0.0, 2.0)
+    return jnp.concatenate([more * shared[..., :2], predicted[..., 2:]], axis=-1)
 
 
 def _problem(

@@ -1,13 +1,15 @@
 """What is told from markers alone, against a laboratory's force plates and the joint moments that follow from them.
 
-The truth about forces is the plates'; about joint moments it is OpenSim's inverse dynamics of the laboratory's own model
-and kinematics, under the plates' forces. The estimates know the markers and the person's sex and mass. They are made at
-the solver's frame rate and compared at the laboratory's.
+The truth about forces is the plates'; about joint moments it is OpenSim's inverse dynamics of the laboratory's own
+model and kinematics, under the plates' forces. The estimates know the markers and the person's sex and mass. They are
+made at the solver's frame rate and compared at the laboratory's.
 """
 
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.interpolate import CubicSpline
 
@@ -23,11 +25,17 @@ from imdy_jax.biomechanics.force_plates import (
 )
 from imdy_jax.biomechanics.ground_reaction import Reactions, estimate_reactions
 from imdy_jax.biomechanics.opensim_gait import sagittal_moments
-from imdy_jax.humanoid import GRAVITY
-from imdy_jax.report import Table
-from imdy_jax.skeleton import LEFT_FOOT, RIGHT_FOOT, SAGITTAL, joint_index
+from imdy_jax.body.person import Body
+from imdy_jax.dataset.blocks import map_frames
+from imdy_jax.dynamics.kinematics import forward_kinematics
+from imdy_jax.dynamics.newton_euler import inverse_dynamics
+from imdy_jax.dynamics.pieces import estimate_in_pieces
+from imdy_jax.humanoid import GRAVITY, Humanoid, from_body
+from imdy_jax.motion.clip import Clip
+from imdy_jax.motion.filters import Filter
+from imdy_jax.skeleton import LEFT_FOOT, NUM_BODIES, RIGHT_FOOT, SAGITTAL, joint_index
 
-MODEL = "OpenSim's kinematics"
+MODEL, PLATES = "OpenSim's kinematics", "forces of the plates"
 ANALYTIC, RAW, CORRECTED, REDUCED = "analytic", "ImDyS", "ImDyS corrected", "ImDyS reduced"
 BELT = 0.3  # m/s, from which the floor counts as a treadmill's belt
 _PLATE_HZ, _MOMENT_HZ = 10.0, 6.0  # low-passes of the laboratory's kinematics
@@ -79,13 +87,8 @@ def told_by(solution: Solution, start: float, time: np.ndarray) -> dict[str, Sai
 
     def said(force: np.ndarray, torque: np.ndarray) -> Said:
         feet = np.stack([np.asarray(force)[:, list(foot)].sum(axis=1) for foot in (LEFT_FOOT, RIGHT_FOOT)], axis=1)
-        curves = [
-            sign * np.asarray(torque)[:, joint_index(f"{side}_{joint}") - 1, 0] / solution.mass
-            for side in ("left", "right")
-            for joint, _, sign in SAGITTAL
-        ]
         over = lambda x: CubicSpline(at, x, extrapolate=False)(time)  # noqa: E731
-        return Said(opensim.to_y_up(over(feet)), over(np.stack(curves, axis=1)).T.reshape(2, 3, -1))
+        return Said(opensim.to_y_up(over(feet)), over(_sagittal(torque, solution.mass)).T.reshape(2, 3, -1))
 
     found, given, predicted = solution.found, solution.reduced, solution.predicted
     if given is None or predicted is None:
@@ -95,6 +98,39 @@ def told_by(solution: Solution, start: float, time: np.ndarray) -> dict[str, Sai
         CORRECTED: said(given.given.force, given.given.torque),
         REDUCED: said(found.force, found.torque),
     }
+
+
+def under_plates(clip: Clip, body: Body, truth: Reference, start: float, smoothing: Filter) -> Said:
+    """The joint moments of a fitted motion, at its own rate and place, under the forces that the plates have measured.
+
+    What they miss is the body's and the pose's fault, and not that of forces told from the motion.
+    """
+    humanoid, time = from_body(body), start + np.arange(clip.num_frames) / clip.fps
+    free = estimate_in_pieces(clip, body, smoothing, None)
+    force, moment = (
+        np.stack([np.interp(time, truth.estimate.time, x) for x in array.reshape(len(array), -1).T], axis=1)
+        for array in (truth.measured.force, truth.measured.moment)
+    )
+    force, moment = force.reshape(-1, 2, 3), moment.reshape(-1, 2, 3)
+    along = truth.belt * (time - time[0])[:, None, None]  # the motion is told as it would be over ground
+    moment = moment - np.cross(along, force)
+    loads = opensim.to_z_up(force), opensim.to_z_up(moment)
+    torque = map_frames(_torques, humanoid, (free.q, free.v, free.a, *loads))
+    curves = CubicSpline(time, _sagittal(torque, truth.mass), extrapolate=False)(truth.estimate.time)
+    return Said(truth.measured.force, curves.T.reshape(2, 3, -1))
+
+
+@jax.jit
+def _torques(humanoid: Humanoid, frames: tuple) -> jax.Array:
+    """Joint torques (T, 23, 3) of T frames of q, v, a, and force and moment about the origin on each foot (2, 3)."""
+
+    def one(q: jax.Array, v: jax.Array, a: jax.Array, force: jax.Array, moment: jax.Array) -> jax.Array:
+        ankles = jnp.array([LEFT_FOOT[0], RIGHT_FOOT[0]])
+        moment = moment - jnp.cross(forward_kinematics(humanoid, q).position[ankles], force)
+        wrench = jnp.zeros((NUM_BODIES, 6), q.dtype).at[ankles].set(jnp.concatenate([force, moment], axis=-1))
+        return inverse_dynamics(humanoid, q, v, a, wrench)[0]
+
+    return jax.vmap(one)(*frames)
 
 
 def judge(truth: Reference, said: Said) -> Scores:
@@ -110,38 +146,6 @@ def judge(truth: Reference, said: Said) -> Scores:
     return Scores(by, off, rms, np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(ours, theirs, strict=True)]))
 
 
-def force_table(scores: dict[str, dict[str, Scores]]) -> Table:
-    """Errors of the forces, of each trial by each method (trial → method → scores), and their means."""
-    rows = []
-    for trial, methods in (*scores.items(), ("mean", _means(scores))):
-        for method, s in methods.items():
-            together, foot = (100.0 * x / 100.0 for x in (s.errors.together, s.errors.foot.mean(axis=0)))
-            rows.append((trial, method, *(round(float(x[i]), 1) for x in (together, foot) for i in (1, 0, 2)),
-                         *(round(float(x), 2) for x in s.length)))  # fmt: skip
-    ways = ("vertical", "fore–aft", "lateral")
-    columns = ("trial", "method", *(f"{way} %" for way in ways), *(f"each foot {way} %" for way in ways),
-               "left N/kg", "right N/kg")  # fmt: skip
-    notes = (
-        "rmse in % of body weight against unfiltered plates, both feet together and each; N/kg: mean length of the",
-        "error of a foot's force. The paper's Table 3, of another laboratory's seventh subject (GroundLink): ImDyS 0.99",
-        "and 1.15, GroundLinkNet 5.42 and 2.89, re-imitation 2.36 and 2.64.",
-    )
-    return Table("Ground reaction forces from markers, against force plates", columns, tuple(rows), notes)
-
-
-def moment_table(scores: dict[str, dict[str, Scores]]) -> Table:
-    """Errors of the sagittal moments, likewise."""
-    rows = []
-    for trial, methods in (*scores.items(), ("mean", _means(scores))):
-        for method, s in methods.items():
-            if np.isfinite(s.moment).all():
-                cells = [round(float(x), 2) for pair in zip(s.moment, s.correlation, strict=True) for x in pair]
-                rows.append((trial, method, *cells))
-    columns = ("trial", "method", *(x for joint, what, _ in SAGITTAL for x in (f"{joint} {what}", f"r of {joint}")))
-    notes = ("rms error in N·m/kg and correlation, both sides, against OpenSim's inverse dynamics under the plates",)
-    return Table("Joint moments from markers, against inverse dynamics with force plates", columns, tuple(rows), notes)
-
-
 def people(trials: list[Trial]) -> dict[Path, list[Path]]:
     """Marker files of each person, by the model of theirs: all that lie with the trials', static ones, too."""
     found: dict[Path, list[Path]] = {}
@@ -151,12 +155,10 @@ def people(trials: list[Trial]) -> dict[Path, list[Path]]:
     return found
 
 
-def _means(scores: dict[str, dict[str, Scores]]) -> dict[str, Scores]:
-    methods = dict.fromkeys(m for by in scores.values() for m in by)
-    each = {m: [by[m] for by in scores.values() if m in by] for m in methods}
-    return {m: _mean(them) for m, them in each.items()}
-
-
-def _mean(scores: list[Scores]) -> Scores:
-    by = Errors(*(np.nanmean(np.stack(x), axis=0) for x in zip(*(s.errors for s in scores), strict=True)))
-    return Scores(by, *(np.mean(np.stack([s[k] for s in scores]), axis=0) for k in (1, 2, 3)))
+def _sagittal(torque: np.ndarray, mass: float) -> np.ndarray:
+    """Internal moments (T, 6), N·m/kg: SAGITTAL of the left and then of the right side; torque (T, 23, 3) N·m."""
+    return np.stack([
+        sign * np.asarray(torque)[:, joint_index(f"{side}_{joint}") - 1, 0] / mass
+        for side in ("left", "right")
+        for joint, _, sign in SAGITTAL
+    ], axis=1)  # fmt: skip

@@ -6,9 +6,10 @@ remains at the root after the smallest correction (correction.py), r, is what th
     u″ = −M_root⁻¹ r
 
 Of the displacements u of the pelvis, joints unchanged, that is followed which minimises Σ |u / size|² + Σ |(u″ +
-M_root⁻¹ r) / tolerance|²; then forces are corrected anew, a few times. OpenSim's residual reduction (Delp et al. 2007)
-has the same aim. Which points can bear load, and how much, is judged by the motion as it was given: a foot moved up by
-a centimetre still stands. Nothing bounds the displacement: a motion that is far from physics is moved far.
+M_root⁻¹ r) / tolerance|² and is nowhere beyond a limit; then forces are corrected anew, a few times. OpenSim's residual
+reduction (Delp et al. 2007) has the same aim. Which points can bear load, and how much, is judged by the motion as it
+was given: a foot moved up by a centimetre still stands. What a motion lacks beyond the limit, as somebody who stands on
+a box that nobody told of, stays unexplained.
 """
 
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ from imdy_jax.humanoid import Humanoid
 
 _TURN = np.array([1.0, 1.0, 1.0, 3.0, 3.0, 3.0])  # 1, 1/m: a radian about the pelvis counts as a third of a metre
 
+_SPRINGS, _ROUNDS = np.logspace(-6, 3, 10), 20  # of the largest stiffness; solutions with each at most
+
 
 @dataclass(frozen=True)
 class Reduction:
@@ -37,12 +40,13 @@ class Reduction:
     passes: int = 3  # 0: the motion stays as it is
     iterations: int = 200  # of each pass, which begins with the forces of the one before
     size: float = 0.004  # m that the pelvis is moved as willingly as
-    tolerance: float = 0.02  # m/s² that may remain; of both, three times as many radians about the pelvis
+    tolerance: float = 0.02  # m/s² that may remain
+    limit: float = 0.02  # m that it is moved along an axis at most; of all three, thrice as many radians about it
 
     def __post_init__(self) -> None:
-        if self.passes < 0 or not (self.size > 0 and self.tolerance > 0):
+        if self.passes < 0 or not (self.size > 0 and self.tolerance > 0 and self.limit > 0):
             raise ValueError(
-                f"reduction: found {self}, expected passes ≥ 0, and size and tolerance above zero; "
+                f"reduction: found {self}, expected passes ≥ 0, and size, tolerance and limit above zero; "
                 "change --config.reduction"
             )
 
@@ -96,19 +100,38 @@ def _root_inertia(humanoid: Humanoid, q: jax.Array) -> jax.Array:
 def _displacement(before: np.ndarray, wanted: np.ndarray, fps: float, settings: Reduction) -> np.ndarray:
     """What is added to displacements `before` (T, 6), m and rad, so that they accelerate by what is wanted.
 
-    Normal equations of the least squares, five diagonals.
+    Normal equations of the least squares, five diagonals. Where their solution goes too far a stiff spring holds it at
+    the limit, until those that are held are those that push (a semismooth Newton method).
     """
     count = len(before)
     stiff, free = 1.0 / settings.tolerance**2, 1.0 / settings.size**2
     bands = np.zeros((3, count))
     bands[2] += free
     second = np.array([1.0, -2.0, 1.0]) * fps**2
-    right, wanted = -free * before / _TURN, wanted / _TURN
+    before, wanted = before / _TURN, wanted / _TURN
+    change = np.concatenate([np.zeros((1, 6)), np.diff(before, 2, axis=0) * fps**2 + wanted[1:-1], np.zeros((1, 6))])
+    right = np.zeros_like(before)
     for i in range(3):
-        right[i : count - 2 + i] += stiff * second[i] * wanted[1:-1]
+        right[i : count - 2 + i] += stiff * second[i] * change[1:-1]
         for j in range(i, 3):
             bands[2 - (j - i), j : count - 2 + j] += stiff * second[i] * second[j]
-    return solveh_banded(bands, right) * _TURN
+    moved = np.stack([_held(bands, b, settings.limit) for b in right.T], axis=1)
+    return (moved - before) * _TURN
+
+
+def _held(bands: np.ndarray, right: np.ndarray, limit: float) -> np.ndarray:
+    """Solution (T,) of the banded equations, held within ±limit."""
+    pushing = np.zeros(len(right), int)
+    for spring in _SPRINGS * bands[2].max():  # from soft to stiff: a stiff one at once may go round in circles
+        for _ in range(_ROUNDS):
+            held = bands.copy()
+            held[2] += spring * np.abs(pushing)
+            moved = solveh_banded(held, right + spring * limit * pushing)
+            beyond = np.where(np.abs(moved) > limit, np.sign(moved), 0).astype(int)
+            if (beyond == pushing).all():
+                break
+            pushing = beyond
+    return np.clip(moved, -limit, limit)
 
 
 def _displaced(motion: Estimate, moved: np.ndarray, fps: float) -> Estimate:

@@ -88,8 +88,9 @@ def errors(estimate: Reactions, measured: Measured, weight: float) -> Errors:
 def find_trials(folder: str | Path) -> list[Trial]:
     """Recordings in a folder and its subfolders: name_ik.mot with name_grf.mot, and a model beside or above them.
 
-    Their markers, name.trc, are found there too, where there are any. Of several models the one whose name begins with "optimized" counts, as AddBiomechanics has it. Raises ValueError
-    where there is no recording, or where the model is missing or in doubt.
+    Their markers, name.trc, are found there too, where there are any. Of several models the one whose name begins with
+    "optimized" counts, as AddBiomechanics has it. Raises ValueError where there is no recording, or where the model is
+    missing or in doubt.
     """
     trials = []
     for motion in sorted(Path(folder).rglob("*_ik.mot")):

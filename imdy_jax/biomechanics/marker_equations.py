@@ -153,6 +153,7 @@ def person_step(
     return moved, Person(shape, person.shift + step[size:].reshape(-1, 3))
 
 
+@jax.jit
 def mean_cost(q: jax.Array, person: Person, near: Places, seen: jax.Array, believed: Believed) -> jax.Array:
     """What person_step lowers."""
     frames = jax.vmap(cost, in_axes=(0, None, None, 0, None))(q, person, near, seen, believed)

@@ -14,6 +14,8 @@ import numpy as np
 from imdy_jax.body.markers import MARKER_LABELS, MARKER_NAMES, MARKER_SEGMENT
 from imdy_jax.skeleton import NUM_BODIES, joint_index
 
+TRUNK = ("pelvis", "spine1", "spine2", "spine3", "left_collar", "right_collar")  # moves as one, nearly
+
 
 class Site(NamedTuple):
     """Where a marker sits: at the mean of some landmarks, at a joint's centre, or anywhere on a segment."""
