@@ -9,10 +9,12 @@ what touches the floor; the last two as solve.py has them.
 """
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from imdy_jax.analysis.comparison import Methods, as_sequence, compare, comparison_table, difference_table
+from imdy_jax.analysis.correction import Correction
 from imdy_jax.dataset.store import open_dataset, read_record
 from imdy_jax.report import Progress, command, show
 from imdy_jax.run import RunFolder, enable_compilation_cache
@@ -23,7 +25,7 @@ from imdy_jax.solver.pack import Sequence, clips_of
 
 def main(
     solver: str = "runs/default/solver", dataset: str = "runs/default/dataset", sequences: int = 36, seed: int = 0,
-    cutoffs: tuple[float, ...] = (6.0,), out: str = "runs/comparison",
+    cutoffs: tuple[float, ...] = (6.0,), taken: Literal["load", "force"] = "load", out: str = "runs/comparison",
 ) -> None:  # fmt: skip
     """Compare.
 
@@ -33,6 +35,7 @@ def main(
       sequences: how many, drawn from those whose clip or person the solver was not fitted to.
       seed: of the draw.
       cutoffs: Hz, of the low-pass on poses; solve.py has 6.
+      taken: what the correction takes of ImDyS, the load of each foot, hand and segment, or each segment's whole force.
       out: folder to write.
     """
     enable_compilation_cache()
@@ -45,7 +48,7 @@ def main(
         for name in chosen:
             record = read_record(data, name)
             sequence = as_sequence(record, clips[name], opened.config.representation)
-            for method, said in compare(opened, record, sequence, cutoffs).items():
+            for method, said in compare(opened, record, sequence, cutoffs, Correction(taken=taken)).items():
                 methods.setdefault(method, {})[name] = said
             compared.append(sequence)
             progress.advance()

@@ -22,6 +22,7 @@ import tyro
 
 from envs.people import PeopleConfig, make_bodies
 from imdy_jax.analysis.batch import THREADS, Outcome, clocks, pace, solve_all
+from imdy_jax.analysis.correction import Correction
 from imdy_jax.analysis.plausibility import Limits
 from imdy_jax.analysis.residual_reduction import Reduction
 from imdy_jax.analysis.solution import SUMMARY, Solution, solve
@@ -53,6 +54,8 @@ class SolveConfig:
     person: PeopleConfig = PeopleConfig()  # whose motions they are
     fps: float = 30.0  # that motions are resampled to; with ImDyS a rate that it was fitted to
     cutoff: float = 6.0  # Hz, of the low-pass on poses
+    # Of ImDyS's forces what each foot, hand and segment bears, or all of them: for who moves as the simulated do.
+    taken: Literal["load", "force"] = "load"
     limits: Limits = Limits()  # of plausibility
     reduction: Reduction = Reduction()  # of what contact cannot explain, with ImDyS; 0 passes: the motion stays
     pieces: Pieces = Pieces()  # in which long motions are treated
@@ -89,7 +92,8 @@ def main(
         return load_motion(name, file, body, config.fps, config.person.check)
 
     def answer(clip: Clip) -> Solution:
-        return solve(clip, body, smoothing, solver, config.limits, reduction=config.reduction, pieces=config.pieces)
+        correction = Correction(taken=config.taken)
+        return solve(clip, body, smoothing, solver, config.limits, correction, config.reduction, config.pieces)
 
     outcomes, begun = list[Outcome](), clocks()
     with Progress(len(listed), "solving", "motion") as progress:

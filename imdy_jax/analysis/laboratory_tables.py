@@ -21,8 +21,8 @@ def force_table(scores: dict[str, dict[str, Scores]]) -> Table:
                "left N/kg", "right N/kg")  # fmt: skip
     notes = (
         "rmse in % of body weight against unfiltered plates, both feet together and each; N/kg: mean length of the",
-        "error of a foot's force. The paper's Table 3, of the seventh subject of another laboratory (GroundLink): ImDyS",
-        "0.99 and 1.15, GroundLinkNet 5.42 and 2.89, re-imitation 2.36 and 2.64.",
+        "error of a foot's force. The paper's Table 3, of one subject of another laboratory (GroundLink): ImDyS 0.99",
+        "and 1.15, GroundLinkNet 5.42 and 2.89, re-imitation 2.36 and 2.64.",
     )
     return Table("Ground reaction forces from markers, against force plates", columns, tuple(rows), notes)
 
