@@ -11,6 +11,7 @@
 
 The run folder then holds what experiments/generate.py needs. Every evaluation plays each clip once from its first
 frame, without noise; a clip is a success if the body is never more than 0.5 m (mean over joints) from its reference.
+The policy of the best evaluation plays from then on: most clips followed, and of equals the least error.
 """
 
 import logging
@@ -26,7 +27,9 @@ from envs.scoreboard import Scoreboard, overview, summary
 from envs.tutored import TutoredEnv, make_lessons
 from envs.ways import Known, find_ways, make_guide
 from envs.world import Cast, playing_env, training_env, training_mesh
+from imdy_jax.imitation.best import Best
 from imdy_jax.imitation.evaluate import evaluate, evaluate_together
+from imdy_jax.imitation.mining import Judged
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.processes import connect
 from imdy_jax.imitation.train import reinforcement, train, tuition
@@ -90,9 +93,14 @@ def trained_once(
     judge = playing_env(cast, config.world, cast.subjects)
     env = training_env(cast, config.world, config.num_envs)
     board = Scoreboard(folder, [clip.name for clip in cast.clips], title)
+    best = Best(folder) if jax.process_count() == 1 else None
 
     def assess(minutes: float, trained: Trained, samples: int) -> None:
-        board.add(minutes, samples, evaluate(trained, judge, cast.lengths))
+        scores = evaluate(trained, judge, cast.lengths)
+        if best:
+            failed = tuple(row for row, s in enumerate(scores) if not s.success)
+            best.offer(samples // learning.samples, trained, Judged(minutes, samples, failed, summary(scores)[1]))
+        board.add(minutes, samples, scores)
 
     if config.teach.minutes:
         school = RunFolder.create(folder.path / "school", config, config.seed, resume=resume)

@@ -89,11 +89,12 @@ def test_evaluating_it_again_on_its_motions_gives_the_same_figures(line, folder)
           "--push.per-clip", 1, "--push.newtons", 20, "--fallen.per-clip", 2,
           "--switching.per-clip", 2, "--switching.rate", 1, "--switching.least", 10)  # fmt: skip
     table = json.loads((folder / "judged.json").read_text())
-    last = json.loads((folder / "imitator" / "tables" / "imitator.json").read_text())["rows"][-1]
+    judged = json.loads((folder / "imitator" / "tables" / "imitator.json").read_text())["rows"]
+    best = min(reversed(judged), key=lambda row: (-row[2], row[3]))  # whose policy plays
     *clips, together, pushed, fallen, changed, near = table["rows"]
     assert [row[0] for row in clips] == ["arm_wave", "sway"]
-    assert together[3:] == pytest.approx(last[3:7], rel=1e-3)
-    assert together[1] == f"{last[2]:.1f} %"
+    assert together[3:] == pytest.approx(best[3:7], rel=1e-3)
+    assert together[1] == f"{best[2]:.1f} %"
     assert pushed[:2] == ["pushed, 20 N for 0.2 s", "100.0 % recovered"]
     assert fallen[:2] == ["fallen, 5.0 s to be within 0.2 m and follow", "0.0 % got up"]  # it has never lain
     assert changed[0] == "changing clips, 1 per s" and near[0] == "within 0.1 m of the new one"

@@ -61,7 +61,7 @@ class Believed(NamedTuple):
 
     segment: jax.Array  # (M,) int
     sigma: jax.Array  # (M,) m of a marker about where its segment carries it
-    slack: jax.Array  # (M,) m of a marker about its landmark
+    slack: jax.Array  # (M, 3) m of a marker about its landmark, along its segment's axes
     shape: jax.Array  # (S,) mean
     spread: jax.Array  # (S,) standard deviation
     outlier: float | jax.Array = 4.0  # σ from which a marker is believed half
@@ -144,7 +144,7 @@ def person_step(
         return rest.T @ rest - mixed @ solved[:, :-1], rest.T @ residual - mixed @ solved[:, -1], solved
 
     left, right, solved = jax.vmap(one)(q, seen)
-    weight = jnp.concatenate([1.0 / believed.spread**2, jnp.repeat(1.0 / believed.slack**2, 3)])
+    weight = jnp.concatenate([1.0 / believed.spread**2, (1.0 / believed.slack**2).reshape(-1)])
     gone = jnp.concatenate([person.shape - believed.shape, person.shift.reshape(-1)])
     left = jnp.mean(left, axis=0) + jnp.diag(weight) + damping * jnp.eye(size + count)
     step = -jnp.linalg.solve(left, jnp.mean(right, axis=0) + weight * gone)
@@ -158,7 +158,7 @@ def mean_cost(q: jax.Array, person: Person, near: Places, seen: jax.Array, belie
     """What person_step lowers."""
     frames = jax.vmap(cost, in_axes=(0, None, None, 0, None))(q, person, near, seen, believed)
     shape = (person.shape - believed.shape) / believed.spread
-    shift = person.shift / believed.slack[:, None]
+    shift = person.shift / believed.slack
     return jnp.mean(frames) + 0.5 * (jnp.sum(shape**2) + jnp.sum(shift**2))
 
 

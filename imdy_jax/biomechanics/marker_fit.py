@@ -133,7 +133,7 @@ def _as_it_is(person: FittedPerson, rows: int) -> tuple[Person, Places, Believed
     segment, sigma = (jnp.asarray(np.pad(x, (0, rows), "edge")) for x in (person.segment, sigma))
     joints, place = jnp.asarray(person.body.joints, float), jnp.asarray(np.pad(person.place, ((0, rows), (0, 0))))
     near = Places(none, joints, place, jnp.zeros((NUM_BODIES, 3, 0)), jnp.zeros((count, 3, 0)))
-    return Person(none, jnp.zeros((count, 3))), near, Believed(segment, sigma, jnp.ones(count), none, none)
+    return Person(none, jnp.zeros((count, 3))), near, Believed(segment, sigma, jnp.ones((count, 3)), none, none)
 
 
 def _rate(markers: Markers) -> float:

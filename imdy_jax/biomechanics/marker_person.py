@@ -11,9 +11,11 @@ from imdy_jax.biomechanics.marker_equations import Believed, Places
 from imdy_jax.biomechanics.marker_labels import Site, shares_of
 from imdy_jax.body.anthropometric import anthropometric_body, usual
 from imdy_jax.body.proportions import NUM_SHAPE, SHAPE
+from imdy_jax.skeleton import LEFT_FOOT, RIGHT_FOOT
 
 SIGMA = {"landmark": 0.01, "joint": 0.01, "segment": 0.015}  # m, of a marker about its segment: skin moves
-_SLACK = {"landmark": 0.02, "joint": 0.015, "segment": 0.5}  # m, of where it was put
+_SLACK = {"landmark": 0.02, "joint": 0.015, "segment": 0.5}  # m, of where it was put;
+_SHOE = 0.02, 0.05, 0.03  # m, on a foot: to the left, up and forward; soles are thick, and heels' markers sit anywhere
 _LENGTHS = sum("mass" not in name for name, _ in SHAPE)  # components of the shape vector that place joints
 _STATURE_SPREAD = 0.10, 0.01  # m, where the stature is not known and where it is
 
@@ -25,7 +27,10 @@ def prior(sites: list[Site | None], sex: str, stature: float | None, share: np.n
     mean = np.pad([usual(sex)[0] if stature is None else stature], (0, _LENGTHS))
     spread = np.concatenate([[_STATURE_SPREAD[stature is not None]], np.ones(_LENGTHS)])
     sigma, slack = (np.array([table[k] for k in kinds]) for table in (SIGMA, _SLACK))
-    slack = slack / np.sqrt(np.maximum(share, 1e-3))
+    slack = np.repeat(slack[:, None], 3, axis=1)
+    on_foot = np.isin(segment, (*LEFT_FOOT, *RIGHT_FOOT)) & (np.array(kinds) == "landmark")
+    slack[on_foot] = _SHOE
+    slack = slack / np.sqrt(np.maximum(share, 1e-3))[:, None]
     return Believed(*map(jnp.asarray, (segment, sigma, slack, mean, spread)))
 
 
