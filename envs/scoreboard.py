@@ -8,6 +8,7 @@ import numpy as np
 
 from imdy_jax.imitation.best import Best
 from imdy_jax.imitation.evaluate import ClipScore
+from imdy_jax.motion.clip import Clip
 from imdy_jax.report import Table, read_table, say, show
 from imdy_jax.run import RunFolder
 
@@ -62,3 +63,28 @@ def summary(scores: list[ClipScore]) -> tuple:
     mean = lambda name: float(np.mean([getattr(s, name) for s in done])) if done else None  # noqa: E731
     errors = (mean("mpjpe"), mean("mpjpe_root"), mean("velocity"), mean("acceleration"))
     return (100 * len(done) / len(scores), *errors, sum(s.diverged for s in scores))
+
+
+def clip_rows(clips: Sequence[Clip], scores: list[ClipScore], by: list[str]) -> list[tuple]:
+    """A row for each clip of one person; by: what is said of who plays it."""
+    return [
+        (clip.name, ("yes" if s.success else f"lost at {s.frames / clip.fps:.1f} s") + own, clip.duration, *_errors(s))
+        for clip, s, own in zip(clips, scores, by, strict=True)
+    ]
+
+
+def shared_rows(clips: Sequence[Clip], scores: list[ClipScore]) -> list[tuple]:
+    """A row for each clip of several people: how many follow it, and the means of these."""
+    played: dict[str, list[ClipScore]] = {}
+    for clip, s in zip(clips, scores, strict=True):
+        played.setdefault(clip.name, []).append(s)
+    lasts = {clip.name: clip.duration for clip in clips}
+    rows = []
+    for name, own in played.items():
+        _, *errors, _ = summary(own)
+        rows.append((name, f"{sum(s.success for s in own)} of {len(own)}", lasts[name], *errors))
+    return rows
+
+
+def _errors(score: ClipScore) -> tuple[float, float, float, float]:
+    return score.mpjpe, score.mpjpe_root, score.velocity, score.acceleration

@@ -4,6 +4,7 @@
     python experiments/evaluate.py --motions my_clips                   # anyone's
     python experiments/evaluate.py --column 0                           # one of its columns, not their composer
     python experiments/evaluate.py --substeps 4                         # at the recording's physics
+    python experiments/evaluate.py --subjects 33                        # by 32 people more, drawn at random
     python experiments/evaluate.py --push.per-clip 8                    # also pushed: 300 N for 0.2 s, anywhere
     python experiments/evaluate.py --fallen.per-clip 8                  # also from lying on the floor
     python experiments/evaluate.py --switching.per-clip 4               # also changing from clip to clip on the way
@@ -18,9 +19,9 @@ import numpy as np
 
 from envs.imitator import column_name, lead, open_columns
 from envs.people import load_cast
-from envs.scoreboard import summary
+from envs.scoreboard import clip_rows, shared_rows, summary
 from envs.world import CONTROL_HZ, Cast, WorldConfig, playing_env, switching_env
-from imdy_jax.imitation.evaluate import ClipScore, PushConfig, evaluate_pushes, evaluate_together
+from imdy_jax.imitation.evaluate import PushConfig, evaluate_pushes, evaluate_together
 from imdy_jax.imitation.evaluate_falls import FallenConfig, evaluate_falls
 from imdy_jax.imitation.evaluate_switches import SwitchingConfig, evaluate_switches
 from imdy_jax.imitation.policy import Trained
@@ -30,7 +31,8 @@ from imdy_jax.run import enable_compilation_cache
 
 def main(
     imitator: str = "runs/default/imitator", motions: str | None = None, substeps: int = 2, check: bool = True,
-    engine: str = "auto", column: int | None = None, push: PushConfig = PushConfig(per_clip=0),
+    subjects: int | None = None, subject_seed: int = 1, engine: str = "auto", column: int | None = None,
+    push: PushConfig = PushConfig(per_clip=0),
     fallen: FallenConfig = FallenConfig(per_clip=0), switching: SwitchingConfig = SwitchingConfig(per_clip=0),
     json: str = "runs/evaluation/imitator.json",
 ) -> None:  # fmt: skip
@@ -41,6 +43,9 @@ def main(
       motions: a motion file or a folder of them; by default what the imitator was trained on.
       substeps: physics substeps per control step.
       check: leave out motions that nobody can have made.
+      subjects: people who play every clip, the first of them the one that is described; by default whom the imitator
+        was trained on. Of several, a row tells how many follow a clip, and the means are of those.
+      subject_seed: of the draw of the others.
       engine: c, mjx or warp; auto takes MJX where there is a GPU or TPU.
       column: which of its columns plays; by default their composer, or each clip's first column that follows it.
       push: pushes of the chest in clips that are followed without; the row tells how many are recovered from.
@@ -54,17 +59,21 @@ def main(
     opened = open_columns(imitator)
     config, players = opened.config, opened.players(column)
     people = replace(config.people, motions=motions or config.people.motions, check=check)
+    if subjects is not None:
+        people = replace(people, subjects=subjects, subject_seed=subject_seed)
     cast, rejected = load_cast(people)
     cast = lead(cast, config, imitator)
     world = replace(config.world, substeps=substeps, engine=engine)
     scores, who = evaluate_together(players, playing_env(cast, world, cast.subjects), cast.lengths)
     by = [f", {column_name(k)}" if len(players) > 1 else "" for k in who]
-    rows: list[tuple] = [
-        (clip.name, ("yes" if s.success else f"lost at {s.frames / clip.fps:.1f} s") + own, clip.duration, *_errors(s))
-        for clip, s, own in zip(cast.clips, scores, by, strict=True)
-    ]
+    rows: list[tuple] = clip_rows(cast.clips, scores, by) if len(cast.bodies) == 1 else shared_rows(cast.clips, scores)
     success, *errors, diverged = summary(scores)
     seconds = sum(clip.duration for clip in cast.clips)
+    if len(cast.bodies) > 1:
+        first = cast.subjects == 0
+        for label, chosen in (("by the first person", first), ("by the others", ~first)):
+            share, *own, _ = summary([s for s, ours in zip(scores, chosen, strict=True) if ours])
+            rows.append((f"{label}: the successes' means", f"{share:.1f} %", None, *own))
     rows.append(("all: the successes' means", f"{success:.1f} %", seconds, *errors))
     if push.per_clip and success:
         followed = np.array([s.success for s in scores])
@@ -116,10 +125,6 @@ def changed(
     """Whether the humanoid survives each change of clip (C,), and control steps until it is near the new one (C,)."""
     env = switching_env(cast, world, np.repeat(cast.subjects[rows], switching.per_clip), switching.rate)
     return evaluate_switches(trained, env, rows, cast.lengths, switching, seed)
-
-
-def _errors(score: ClipScore) -> tuple[float, float, float, float]:
-    return score.mpjpe, score.mpjpe_root, score.velocity, score.acceleration
 
 
 if __name__ == "__main__":

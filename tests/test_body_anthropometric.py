@@ -272,3 +272,17 @@ def test_random_subjects_are_plausible_and_repeat():
 def test_errors_name_field_found_expected_and_mend(given, message):
     with pytest.raises(ValueError, match=message):
         anthropometric_body(**given)
+
+
+@pytest.mark.parametrize("sex", ["female", "male", "neutral"])
+def test_hips_lie_where_a_regression_on_the_pelvis_has_them(sex):
+    """Harrington et al. (2007), J. Biomech. 40:595, of pelvic depth and width, from MRI of adults and children."""
+    body = anthropometric_body(sex)
+    at = {name: np.asarray(body.markers)[k] for k, name in enumerate(MARKER_NAMES)}
+    front, back = (0.5 * (at[f"left_{x}"] + at[f"right_{x}"]) for x in ("asis", "psis"))
+    depth, width = np.linalg.norm(front - back), np.linalg.norm(at["left_asis"] - at["right_asis"])
+    ahead, left = (front - back) / depth, (at["left_asis"] - at["right_asis"]) / width
+    up = np.cross(ahead, left)
+    hip = np.asarray(body.joints)[joint_index("left_hip")] - front
+    told = -0.24 * depth - 0.0099, -0.30 * width - 0.0109, 0.33 * width + 0.0073
+    np.testing.assert_allclose([hip @ ahead, hip @ up, hip @ left], told, atol=0.006)
