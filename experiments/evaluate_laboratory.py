@@ -8,6 +8,7 @@ that lie together. The motion is solved as solve.py does it, by analytic dynamic
 plate; OpenSim's kinematics and model, shared over the feet by contact alone, stand beside them.
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,15 +78,21 @@ def main(
     fitted, scores = dict[Path, FittedPerson](), dict[str, dict[str, Scores]]()
     with Progress(len(trials), "trials") as progress:
         for trial in trials:
-            truth = reference(trial)
-            if trial.model not in fitted:
-                recordings = [read_markers(file) for file in files[trial.model]]
-                fitted[trial.model] = fit_person(recordings, config.sex, truth.mass)
-            said = estimates(trial, truth, fitted[trial.model], opened, config)
-            scores[trial.name] = {method: judge(truth, one) for method, one in said.items()}
-            if draw and draw in trial.name:
+            try:
+                truth = reference(trial)
+                if trial.model not in fitted:
+                    recordings = [read_markers(file) for file in files[trial.model]]
+                    fitted[trial.model] = fit_person(recordings, config.sex, truth.mass)
+                said = estimates(trial, truth, fitted[trial.model], opened, config)
+                scores[trial.name] = {method: judge(truth, one) for method, one in said.items()}
+            except ValueError as error:
+                print(f"left out: {trial.name}: {error}", file=sys.stderr)
+                said = {}
+            if said and draw and draw in trial.name:
                 picture(Path(out) / "figures", truth, said)
             progress.advance()
+    if not scores:
+        raise ValueError(f"{data}: no trial could be judged; see above")
     show(force_table(scores), Path(out) / "tables" / "forces.json")
     show(moment_table(scores), Path(out) / "tables" / "moments.json")
 

@@ -53,6 +53,8 @@ def main(
             except ValueError as error:
                 print(f"left out: {error}", file=sys.stderr)
             progress.advance()
+    if not motions:
+        raise ValueError(f"{recordings}: no recording could be fitted; see above")
     show(person_table(person, motions), folder / "tables" / "places.json")
     show(motion_table(person, motions), folder / "tables" / "motions.json")
     print(f"wrote {folder}")

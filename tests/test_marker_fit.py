@@ -122,6 +122,13 @@ def test_what_cannot_be_fitted_is_said_in_one_line(fitted):
         ValueError, match=r"found 0 labels that tell a place.*expected at least 12 and 3; rename.* M0, M1"
     ):
         fit_person([few])
+    with pytest.raises(ValueError, match=r"sex is 'woman', expected one of female, male, neutral"):
+        fit_person([markers], "woman")
+    short = replace(markers, time=markers.time[:4], positions=markers.positions[:4])
+    with pytest.raises(ValueError, match="walk: found 4 frames, expected at least 10"):
+        fit_motion(short, person, "walk")
+    with pytest.raises(ValueError, match=r"markers: found a person of .* m off, expected less than 0\.05 m; check"):
+        fit_person([replace(markers, positions=10.0 * markers.positions)], "female")
     gone = markers.positions.copy()
     gone[7] = np.nan
     with pytest.raises(ValueError, match=r"walk: frame 7 \(1 frames concerned\) has fewer than 3 markers"):

@@ -25,12 +25,14 @@ from imdy_jax.biomechanics.marker_labels import TRUNK, Site, site
 from imdy_jax.biomechanics.marker_person import SIGMA, places_near, prior
 from imdy_jax.biomechanics.opensim import to_z_up
 from imdy_jax.biomechanics.opensim_storage import Markers
-from imdy_jax.body.anthropometric import anthropometric_body, usual
+from imdy_jax.body.anthropometric import STATURE_RANGE, anthropometric_body, usual
 from imdy_jax.body.person import Body
 from imdy_jax.motion.clip import Clip, from_generalized_positions
+from imdy_jax.motion.errors import MIN_FRAMES
 from imdy_jax.skeleton import JOINT_NAMES, NUM_BODIES
 
 LEAST_PLACED = 12  # markers whose labels have to tell a place
+MOST_OFF = 0.05  # m, in the median: beyond it something else than the person's size is wrong
 _ROWS = 32  # the number of markers is made a multiple of it, so that other sets run the same programs
 
 
@@ -66,7 +68,8 @@ def fit_person(
       stature: m, where it is known; else it follows from the markers.
       up: the recordings' vertical axis, "y" or "z"; by default as the markers tell.
 
-    Raises ValueError where fewer than LEAST_PLACED labels tell a place, or fewer than three of them on the trunk.
+    Raises ValueError where fewer than LEAST_PLACED labels tell a place, or fewer than three of them on the trunk, and
+    where the markers are no person's.
     """
     there = (name for t in trials for k, name in enumerate(t.names) if np.isfinite(t.positions[:, k]).any())
     names = tuple(dict.fromkeys(there))
@@ -91,7 +94,13 @@ def fit_person(
         q, person, near = together(q, person, near, seen, believed, sex, sites)
         place = near.places + near.places_by_shape @ (person.shape - near.shape) + person.shift
         told = [np.asarray(x)[: len(names)] for x in (segment, place, person.shift)]
+        off = float(np.nanmedian(np.where(sure, _errors(q, near.joints, place, segment, seen), np.nan)))
     tall, betas = float(person.shape[0]), np.asarray(person.shape[1:])
+    if not (STATURE_RANGE[0] <= tall <= STATURE_RANGE[1] and off < MOST_OFF):
+        raise ValueError(
+            f"markers: found a person of {tall:.2f} m that half of the labels are {off:.2f} m off, expected less than "
+            f"{MOST_OFF} m; check the recordings' unit, which way is up, and whether they are of one person"
+        )
     body = anthropometric_body(sex, tall, usual(sex, tall)[1] if mass is None else mass, betas)
     return FittedPerson(body, tall, names, placed, *told)
 
@@ -104,8 +113,10 @@ def fit_motion(
 
     belt: m/s, velocity of a treadmill's belt in the recording's axes; the motion is then as it would be over ground.
 
-    Raises ValueError where a frame has fewer than three markers.
+    Raises ValueError where there are fewer than MIN_FRAMES frames, or a frame has fewer than three markers.
     """
+    if len(markers.time) < MIN_FRAMES:
+        raise ValueError(f"{name}: found {len(markers.time)} frames, expected at least {MIN_FRAMES}; leave it out")
     seen = in_order(upright(markers, up), markers.names, person.names)
     few = np.flatnonzero(np.isfinite(seen).all(axis=-1).sum(axis=1) < 3)
     if len(few):
@@ -120,10 +131,14 @@ def fit_motion(
     with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
         here, near, believed = _as_it_is(person, rows)
         q = settled(first_poses(points, near, believed), here, near, points, believed)
-        by_frame = jax.vmap(predicted, in_axes=(0, None, None, None))
-        said = np.asarray(by_frame(jnp.asarray(q), near.joints, near.places, believed.segment))[:, : len(person.names)]
-    clip = from_generalized_positions(q, person.body, _rate(markers), name)
-    return FittedMotion(clip, np.linalg.norm(said - seen, axis=-1))
+        error = _errors(q, near.joints, near.places, believed.segment, points)[:, : len(person.names)]
+    return FittedMotion(from_generalized_positions(q, person.body, _rate(markers), name), error)
+
+
+def _errors(q: np.ndarray, joints: jax.Array, places: jax.Array, segment: jax.Array, seen: np.ndarray) -> np.ndarray:
+    """Distances (T, M), m, of markers from where poses (T, 99) carry them; NaN where they were not seen."""
+    told = jax.vmap(predicted, in_axes=(0, None, None, None))(jnp.asarray(q), joints, places, segment)
+    return np.linalg.norm(np.asarray(told) - seen, axis=-1)
 
 
 def _as_it_is(person: FittedPerson, rows: int) -> tuple[Person, Places, Believed]:

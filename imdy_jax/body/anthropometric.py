@@ -18,7 +18,7 @@ from imdy_jax.skeleton import NUM_BODIES
 
 # ICRP Publication 89 (2002), reference adults: stature m, mass kg. Neutral is their mean.
 _REFERENCE = {"female": (1.63, 60.0), "male": (1.76, 73.0), "neutral": (1.695, 66.5)}
-_STATURE_RANGE = (1.2, 2.3)  # m
+STATURE_RANGE = (1.2, 2.3)  # m
 _MASS_RANGE = (25.0, 250.0)  # kg
 _BETA_RANGE = 5.0
 
@@ -37,12 +37,11 @@ def anthropometric_body(
     at the same stature and mass. Under jit and grad the body is a differentiable function of all three.
     Raises ValueError for an unknown sex or a figure out of range.
     """
-    if sex not in SEXES:
-        raise ValueError(f"default body: sex is {sex!r}, expected one of {', '.join(SEXES)}")
+    _check_sex(sex)
     stature, mass = (
         default if given is None else given for given, default in zip((stature, mass), _REFERENCE[sex], strict=True)
     )
-    _check("stature", stature, _STATURE_RANGE, "metres", "give 1.75 for 175 cm")
+    _check("stature", stature, STATURE_RANGE, "metres", "give 1.75 for 175 cm")
     _check("mass", mass, _MASS_RANGE, "kilograms", "give 70.0 for 70 kg")
     betas = _full_shape(betas)
     size = proportions.lengths(sex, stature, betas)
@@ -70,6 +69,7 @@ def anthropometric_body(
 
 def usual(sex: str, stature: float | None = None) -> tuple[float, float]:
     """Stature, m, and mass, kg, of the reference adult; of somebody of another stature at the same body-mass index."""
+    _check_sex(sex)
     mean_stature, mean_mass = _REFERENCE[sex]
     tall = mean_stature if stature is None else stature
     return tall, mean_mass * (tall / mean_stature) ** 2
@@ -99,6 +99,11 @@ def _number(x: Any, dtype: Any = None) -> jax.Array:
         return jnp.asarray(x, dtype)
     with jax.ensure_compile_time_eval():
         return jnp.asarray(x, dtype)
+
+
+def _check_sex(sex: str) -> None:
+    if sex not in SEXES:
+        raise ValueError(f"default body: sex is {sex!r}, expected one of {', '.join(SEXES)}")
 
 
 def _check(field: str, found: Any, limits: tuple[float, float], unit: str, mend: str) -> None:
