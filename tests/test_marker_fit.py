@@ -12,6 +12,7 @@ from marker_files import CLUSTERS, FPS, LABELS, known_body, known_motion, record
 from envs.people import PeopleConfig, make_bodies
 from experiments import fit_markers
 from imdy_jax.analysis.laboratory import MODEL, PLATES, Said, judge, reference, under_plates
+from imdy_jax.analysis.laboratory_windows import laboratory_sequences
 from imdy_jax.biomechanics import opensim
 from imdy_jax.biomechanics.force_plates import find_trials
 from imdy_jax.biomechanics.marker_fit import fit_motion, fit_person
@@ -24,7 +25,7 @@ from imdy_jax.humanoid import from_body
 from imdy_jax.motion.clip import generalized_positions
 from imdy_jax.motion.filters import Butterworth
 from imdy_jax.motion.load import load_motion
-from imdy_jax.skeleton import JOINT_NAMES, PARENTS, joint_index
+from imdy_jax.skeleton import JOINT_NAMES, LEFT_FOOT, MIRROR, PARENTS, RIGHT_FOOT, joint_index
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +199,32 @@ def test_under_the_plates_the_joint_moments_are_those_of_opensim_s_own_model(lab
     nothing = judge(truth, Said(0.0 * said.force, 0.0 * said.moments + np.arange(said.moments.shape[-1])))
     assert (nothing.correlation < 0.5).all() and nothing.length.min() > 2.0
     assert {MODEL, PLATES} == {"OpenSim's kinematics", "forces of the plates"}
+
+
+def test_what_plates_teach_is_what_they_have_measured(laboratory):
+    """Forces and torques of a trial as a solver learns them, against the plates and the moments under them."""
+    trial, person, motion, truth = laboratory
+    start = float(read_markers(trial.markers).time[0])
+    learnt = laboratory_sequences(
+        truth, motion.clip, person.body, start, Butterworth(6.0), FPS, "joints", "she", phases=1
+    )
+    straight, mirrored = learnt
+    assert (straight.clip, mirrored.subject) == ("she/walking1", "she")
+    steps, time = len(straight.contact_force), truth.estimate.time
+    first = time[int(straight.name.split("/")[2])]
+    measured = np.stack([
+        truth.measured.force[(time > first + k / FPS - 1e-9) & (time < first + (k + 1) / FPS + 1e-9)].mean(axis=0)
+        for k in range(steps)
+    ])  # fmt: skip
+    for foot, segments in enumerate((LEFT_FOOT, RIGHT_FOOT)):
+        told = straight.contact_force[:, segments].sum(axis=1)
+        gap = told - opensim.to_z_up(measured[:, foot])
+        assert np.sqrt(np.mean(gap**2)) < 0.02 * truth.mass * 9.81 < 0.2 * told[:, 2].max()
+    swapped = straight.contact_force[:, MIRROR] * (-1, 1, 1)
+    assert np.abs(mirrored.contact_force - swapped).max() < 0.02 * truth.mass * 9.81
+    knee = joint_index("left_knee") - 1
+    under = under_plates(motion.clip, person.body, truth, start, Butterworth(6.0)).moments[0, 1]
+    at = np.interp(first + (np.arange(steps) + 0.5) / FPS, time, under)
+    apart = -straight.angular_momentum[:, knee, 0] * FPS / truth.mass - at
+    assert np.abs(apart).mean() < 0.01  # but for the step in which the heel strikes
+    assert np.abs(at).max() > 0.4

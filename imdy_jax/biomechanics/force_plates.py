@@ -85,18 +85,24 @@ def errors(estimate: Reactions, measured: Measured, weight: float) -> Errors:
     return Errors(_rms(each.sum(axis=1)[valid]), _rms(needed[valid]), _rms(each[valid]), _rms(each[both]), left)
 
 
-def find_trials(folder: str | Path) -> list[Trial]:
-    """Recordings in a folder and its subfolders: name_ik.mot with name_grf.mot, and a model beside or above them.
+def find_trials(*folders: str | Path) -> list[Trial]:
+    """Recordings in folders and their subfolders: name_ik.mot with name_grf.mot, and a model beside or above them.
 
-    Their markers, name.trc, are found there too, where there are any. Of several models the one whose name begins with
-    "optimized" counts, as AddBiomechanics has it. Raises ValueError where there is no recording, or where the model is
-    missing or in doubt.
+    Their markers, name.trc, are found there too, where there are any; also coordinates.sto with grf.mot and
+    markers.trc, named for their folder. Of several models the one whose name begins with "optimized" counts, as
+    AddBiomechanics has it. Raises ValueError where there is no recording, or where the model is missing or in doubt.
     """
     trials = []
-    for motion in sorted(Path(folder).rglob("*_ik.mot")):
-        name = motion.name.removesuffix("_ik.mot")
+    for motion in sorted(file for folder in folders for file in Path(folder).rglob("*")):
+        if motion.name.lower().endswith("_ik.mot"):
+            name = motion.name[: -len("_ik.mot")]
+            named, files = name, (f"{name}_grf.mot", f"{name}.trc")
+        elif motion.name == "coordinates.sto":
+            named, files = motion.parent.name, ("grf.mot", "markers.trc")
+        else:
+            continue
         for top in (motion.parent, motion.parent.parent):
-            forces, models = sorted(top.rglob(f"{name}_grf.mot")), sorted(top.rglob("*.osim"))
+            forces, models = sorted(top.rglob(files[0])), sorted(top.rglob("*.osim"))
             if forces and models:
                 break
         if not forces:
@@ -106,10 +112,11 @@ def find_trials(folder: str | Path) -> list[Trial]:
             raise ValueError(
                 f"{motion}: model: found {len(models)} beside it, expected one; keep the one it was made with"
             )
-        markers = sorted(top.rglob(f"{name}.trc"))
-        trials.append(Trial(name, chosen[0], motion, forces[0], markers[0] if markers else None))
+        markers = sorted(top.rglob(files[1]))
+        trials.append(Trial(named, chosen[0], motion, forces[0], markers[0] if markers else None))
     if not trials:
-        raise ValueError(f"{folder}: found no pair name_ik.mot and name_grf.mot; name the folder of the recordings")
+        where = ", ".join(map(str, folders))
+        raise ValueError(f"{where}: found no pair name_ik.mot and name_grf.mot; name the folder of the recordings")
     return trials
 
 

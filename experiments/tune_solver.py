@@ -1,0 +1,169 @@
+"""ImDyS tuned to laboratories' force plates, and what that is worth for people whom it has not seen.
+
+    python experiments/tune_solver.py --data laboratory
+    python experiments/tune_solver.py --data one another --solver pretrained/imdys-segments --test third
+    python experiments/solve.py walk.npz --config.method solver --config.solver runs/tuned --config.taken force
+
+Trials are those of evaluate_laboratory.py. A solver that was fitted to imitated motion goes on with the windows of
+these trials and their mirror images: forces of the plates, torques of the fitted body under them. Each person is left
+out once, and judged by the solver that the others have tuned; the last is tuned by all, and stays in the run folder.
+"""
+
+import dataclasses
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from imdy_jax.analysis.correction import Correction
+from imdy_jax.analysis.laboratory import CORRECTED, RAW, Reference, Scores, judge, people, reference, told_by
+from imdy_jax.analysis.laboratory_tables import force_table, moment_table
+from imdy_jax.analysis.laboratory_windows import laboratory_sequences
+from imdy_jax.analysis.residual_reduction import Reduction
+from imdy_jax.analysis.solution import solve
+from imdy_jax.biomechanics.force_plates import Trial, find_trials
+from imdy_jax.biomechanics.marker_fit import FittedPerson, fit_motion, fit_person
+from imdy_jax.biomechanics.opensim_storage import read_markers
+from imdy_jax.body.person import Body
+from imdy_jax.motion.clip import Clip
+from imdy_jax.motion.filters import Butterworth
+from imdy_jax.motion.fit import fit as put_on
+from imdy_jax.motion.resample import resample
+from imdy_jax.report import Progress, command, show
+from imdy_jax.run import RunFolder, enable_compilation_cache, from_json
+from imdy_jax.solver.data import WindowBatches
+from imdy_jax.solver.fit import FitConfig, fit, load_solver
+from imdy_jax.solver.fitted import FittedTo
+from imdy_jax.solver.infer import Solver
+from imdy_jax.solver.loss import LossWeights
+from imdy_jax.solver.pack import Sequence, pack
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """How a solver is tuned."""
+
+    steps: int = 400  # batches
+    learning_rate: float = 3e-4  # to begin with
+    batch_size: int = 64
+    weights: LossWeights = LossWeights(forward=0.0, plausible=0.0, error=0.02)
+    sex: str = "neutral"  # of the people
+    cutoff: float = 6.0  # Hz, of the low-pass on poses
+    fps: float = 30.0  # one that the solver takes
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A trial with the motion that was fitted to its markers."""
+
+    person: str
+    truth: Reference
+    body: Body
+    clip: Clip
+    start: float  # s
+
+
+def main(
+    data: tuple[str, ...] = ("../shared/data/force_plates",), test: tuple[str, ...] = (),
+    solver: str = "pretrained/imdys-segments", config: TuneConfig = TuneConfig(), run: str = "runs/tuned",
+    overwrite: bool = False,
+) -> None:  # fmt: skip
+    """Tune and judge.
+
+    Args:
+      data: folders of trials to tune by.
+      test: folders of trials to judge the last solver by; by default each person of the data is left out once.
+      solver: run folder of fit_solver.py, or a published one, to begin with.
+      config: how.
+      run: run folder to write.
+      overwrite: throw away the run that is there.
+    """
+    enable_compilation_cache()
+    begun = RunFolder.open(solver)
+    before = load_solver(begun)
+    known, others = record(find_trials(*data), config), record(find_trials(*test), config) if test else []
+    folder = RunFolder.create(run, config, config.seed, overwrite=overwrite)
+    sequences = [one for recording in known for one in windows(recording, before, config)]
+    print(f"{len(known)} trials of {len({r.person for r in known})} people, {len(sequences)} sequences")
+    scores: dict[str, dict[str, Scores]] = {}
+    for person in sorted({r.person for r in known}) if not test else []:
+        taught = [s for s in sequences if s.subject != person]
+        if taught:
+            own = RunFolder.create(folder.path / "without" / person, config, config.seed, resume=True)
+            tuned = tune(begun, before, taught, own, config)
+            scores |= compared([r for r in known if r.person == person], before, tuned, config)
+    last = tune(begun, before, sequences, folder, config)
+    scores |= compared(others, before, last, config)
+    if scores:
+        show(force_table(scores), folder.path / "tables" / "forces.json")
+        show(moment_table(scores), folder.path / "tables" / "moments.json")
+
+
+def record(trials: list[Trial], config: TuneConfig) -> list[Recording]:
+    """Persons and motions fitted to the markers of the trials; one that cannot be used is told and left out."""
+    files, fitted, made = people(trials), dict[Path, FittedPerson](), list[Recording]()
+    with Progress(len(trials), "fitting people and motions", "trial") as progress:
+        for trial in trials:
+            try:
+                truth = reference(trial)
+                if trial.model not in fitted:
+                    recordings = [read_markers(file) for file in files[trial.model]]
+                    fitted[trial.model] = fit_person(recordings, config.sex, truth.mass)
+                markers, one = read_markers(str(trial.markers)), fitted[trial.model]
+                motion = fit_motion(markers, one, trial.name, belt=tuple(truth.belt))
+                person = "-".join(trial.model.absolute().parts[-3:-1])
+                made.append(Recording(person, truth, one.body, motion.clip, float(markers.time[0])))
+            except (ValueError, KeyError) as error:
+                print(f"left out: {trial.name}: {error}", file=sys.stderr)
+            progress.advance()
+    if not made:
+        raise ValueError("data: no trial can be used, expected some with markers; see above")
+    return made
+
+
+def windows(recording: Recording, solver: Solver, config: TuneConfig) -> list[Sequence]:
+    """What a trial has to teach."""
+    smoothing, kind = Butterworth(config.cutoff), solver.config.representation
+    return laboratory_sequences(recording.truth, recording.clip, recording.body, recording.start, smoothing, config.fps,
+                                kind, recording.person)  # fmt: skip
+
+
+def tune(begun: RunFolder, before: Solver, sequences: list[Sequence], run: RunFolder, config: TuneConfig) -> Solver:
+    """The solver that goes on with sequences from where it was."""
+    fitted = from_json(FitConfig, json.loads((begun.path / "solver.json").read_text())["config"], begun.path)
+    own = dataclasses.replace(
+        fitted, steps=config.steps, learning_rate=config.learning_rate, batch_size=config.batch_size, weight_decay=0.0,
+        weights=config.weights, hidden_markers=0.0, seed=config.seed,
+    )  # fmt: skip
+    digest = hashlib.sha256("".join(s.name for s in sequences).encode())
+    for s in sequences:
+        digest.update(s.motion.tobytes() + s.contact_force.tobytes())
+    packed = pack(sequences, digest.hexdigest(), 1.0 / config.fps, run.path / "windows", own.model.representation)
+    everything = list(range(len(packed)))
+    batches = WindowBatches(packed, everything, own.model.window, config.batch_size, config.seed)
+    tuned = fit(own, batches, batches, run, before)
+    FittedTo.of(batches, everything, FittedTo.read(begun.path)).write(run.path)
+    return tuned
+
+
+def compared(
+    recordings: list[Recording], before: Solver, after: Solver, config: TuneConfig
+) -> dict[str, dict[str, Scores]]:
+    """Analytic dynamics, and the solver before and after, on trials of people whom the latter has not seen."""
+    scores: dict[str, dict[str, Scores]] = {}
+    for r in recordings:
+        clip, own = resample(put_on(r.clip, r.body), config.fps), dict[str, Scores]()
+        for label, one in (("", None), ("before", before), ("tuned", after)):
+            found = solve(clip, r.body, Butterworth(config.cutoff), one, correction=Correction(taken="force"),
+                          reduction=Reduction(passes=0))  # fmt: skip
+            for method, said in told_by(found, r.start, r.truth.estimate.time).items():
+                if one is None or method in (RAW, CORRECTED):
+                    own[f"{method} {label}".strip()] = judge(r.truth, said)
+        scores[f"{r.person}, {r.truth.name}"] = own
+    return scores
+
+
+if __name__ == "__main__":
+    command(main)
