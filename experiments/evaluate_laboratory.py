@@ -16,22 +16,20 @@ from imdy_jax.analysis.laboratory import (
     MODEL,
     PLATES,
     REDUCED,
+    Recording,
     Reference,
     Said,
     Scores,
     judge,
-    people,
-    reference,
+    recordings,
     told_by,
     under_plates,
 )
 from imdy_jax.analysis.laboratory_tables import force_table, moment_table
 from imdy_jax.analysis.residual_reduction import Reduction
 from imdy_jax.analysis.solution import solve
-from imdy_jax.biomechanics.force_plates import Trial, find_trials
-from imdy_jax.biomechanics.marker_fit import FittedPerson, fit_motion, fit_person
+from imdy_jax.biomechanics.force_plates import find_trials
 from imdy_jax.biomechanics.opensim_gait import Gait
-from imdy_jax.biomechanics.opensim_storage import read_markers
 from imdy_jax.humanoid import GRAVITY
 from imdy_jax.motion.filters import Butterworth
 from imdy_jax.motion.fit import fit
@@ -74,22 +72,16 @@ def main(
     path = shipped() if solver is None else Path(solver)
     if not trials or path is None:
         raise ValueError(f"{data}: found {len(trials)} trials with markers named like {only!r}, and solver {path}")
-    opened, files = load_solver(RunFolder.open(path)), people(trials)
-    fitted, scores = dict[Path, FittedPerson](), dict[str, dict[str, Scores]]()
+    opened, scores = load_solver(RunFolder.open(path)), dict[str, dict[str, Scores]]()
     with Progress(len(trials), "trials") as progress:
-        for trial in trials:
-            try:
-                truth = reference(trial)
-                if trial.model not in fitted:
-                    recordings = [read_markers(file) for file in files[trial.model]]
-                    fitted[trial.model] = fit_person(recordings, config.sex, truth.mass)
-                said = estimates(trial, truth, fitted[trial.model], opened, config)
-                scores[trial.name] = {method: judge(truth, one) for method, one in said.items()}
-            except ValueError as error:
-                print(f"left out: {trial.name}: {error}", file=sys.stderr)
-                said = {}
-            if said and draw and draw in trial.name:
-                picture(Path(out) / "figures", truth, said)
+        for recording in recordings(trials, config.sex):
+            if isinstance(recording, str):
+                print(f"left out: {recording}", file=sys.stderr)
+            else:
+                said, name = estimates(recording, opened, config), recording.truth.name
+                scores[name] = {method: judge(recording.truth, one) for method, one in said.items()}
+                if draw and draw in name:
+                    picture(Path(out) / "figures", recording.truth, said)
             progress.advance()
     if not scores:
         raise ValueError(f"{data}: no trial could be judged; see above")
@@ -97,18 +89,14 @@ def main(
     show(moment_table(scores), Path(out) / "tables" / "moments.json")
 
 
-def estimates(
-    trial: Trial, truth: Reference, person: FittedPerson, solver: Solver, config: LaboratoryConfig
-) -> dict[str, Said]:
+def estimates(recording: Recording, solver: Solver, config: LaboratoryConfig) -> dict[str, Said]:
     """What each method says of a trial."""
-    markers = read_markers(str(trial.markers))
-    motion = fit_motion(markers, person, trial.name, belt=tuple(truth.belt))
-    clip = resample(fit(motion.clip, person.body), config.fps)
-    start, smoothing = float(markers.time[0]), Butterworth(config.cutoff)
+    _, truth, body, clip, start = recording
+    placed, smoothing = resample(fit(clip, body), config.fps), Butterworth(config.cutoff)
     said = {MODEL: Said(truth.estimate.force, None)}
-    said[PLATES] = under_plates(motion.clip, person.body, truth, start, smoothing)
+    said[PLATES] = under_plates(clip, body, truth, start, smoothing)
     for one in (None, solver):
-        solution = solve(clip, person.body, smoothing, one, reduction=config.reduction)
+        solution = solve(placed, body, smoothing, one, reduction=config.reduction)
         said |= told_by(solution, start, truth.estimate.time)
     return said
 

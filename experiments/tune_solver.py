@@ -14,19 +14,14 @@ import hashlib
 import json
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from imdy_jax.analysis.correction import Correction
-from imdy_jax.analysis.laboratory import CORRECTED, RAW, Reference, Scores, judge, people, reference, told_by
+from imdy_jax.analysis.laboratory import CORRECTED, RAW, Recording, Scores, judge, recordings, told_by
 from imdy_jax.analysis.laboratory_tables import force_table, moment_table
 from imdy_jax.analysis.laboratory_windows import laboratory_sequences
 from imdy_jax.analysis.residual_reduction import Reduction
 from imdy_jax.analysis.solution import solve
 from imdy_jax.biomechanics.force_plates import Trial, find_trials
-from imdy_jax.biomechanics.marker_fit import FittedPerson, fit_motion, fit_person
-from imdy_jax.biomechanics.opensim_storage import read_markers
-from imdy_jax.body.person import Body
-from imdy_jax.motion.clip import Clip
 from imdy_jax.motion.filters import Butterworth
 from imdy_jax.motion.fit import fit as put_on
 from imdy_jax.motion.resample import resample
@@ -52,17 +47,6 @@ class TuneConfig:
     cutoff: float = 6.0  # Hz, of the low-pass on poses
     fps: float = 30.0  # one that the solver takes
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A trial with the motion that was fitted to its markers."""
-
-    person: str
-    truth: Reference
-    body: Body
-    clip: Clip
-    start: float  # s
 
 
 def main(
@@ -103,20 +87,13 @@ def main(
 
 def record(trials: list[Trial], config: TuneConfig) -> list[Recording]:
     """Persons and motions fitted to the markers of the trials; one that cannot be used is told and left out."""
-    files, fitted, made = people(trials), dict[Path, FittedPerson](), list[Recording]()
+    made = list[Recording]()
     with Progress(len(trials), "fitting people and motions", "trial") as progress:
-        for trial in trials:
-            try:
-                truth = reference(trial)
-                if trial.model not in fitted:
-                    recordings = [read_markers(file) for file in files[trial.model]]
-                    fitted[trial.model] = fit_person(recordings, config.sex, truth.mass)
-                markers, one = read_markers(str(trial.markers)), fitted[trial.model]
-                motion = fit_motion(markers, one, trial.name, belt=tuple(truth.belt))
-                person = "-".join(trial.model.absolute().parts[-3:-1])
-                made.append(Recording(person, truth, one.body, motion.clip, float(markers.time[0])))
-            except (ValueError, KeyError) as error:
-                print(f"left out: {trial.name}: {error}", file=sys.stderr)
+        for recording in recordings([trial for trial in trials if trial.markers is not None], config.sex):
+            if isinstance(recording, str):
+                print(f"left out: {recording}", file=sys.stderr)
+            else:
+                made.append(recording)
             progress.advance()
     if not made:
         raise ValueError("data: no trial can be used, expected some with markers; see above")

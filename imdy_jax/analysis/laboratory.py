@@ -5,6 +5,7 @@ model and kinematics, under the plates' forces. The estimates know the markers a
 made at the solver's frame rate and compared at the laboratory's.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,9 @@ from imdy_jax.biomechanics.force_plates import (
     measured_reactions,
 )
 from imdy_jax.biomechanics.ground_reaction import Reactions, estimate_reactions
+from imdy_jax.biomechanics.marker_fit import FittedPerson, fit_motion, fit_person
 from imdy_jax.biomechanics.opensim_gait import sagittal_moments
+from imdy_jax.biomechanics.opensim_storage import read_markers
 from imdy_jax.body.person import Body
 from imdy_jax.dataset.blocks import map_frames
 from imdy_jax.dynamics.kinematics import forward_kinematics
@@ -50,6 +53,16 @@ class Reference(NamedTuple):
     measured: Measured
     moments: np.ndarray  # (2, 3, T) N·m/kg, SAGITTAL of left and right
     belt: np.ndarray  # (3,) m/s
+
+
+class Recording(NamedTuple):
+    """A trial with the motion that was fitted to its markers."""
+
+    person: str  # the folders of their model
+    truth: Reference
+    body: Body
+    clip: Clip  # at the markers' rate, where the laboratory has it
+    start: float  # s, of its first frame
 
 
 class Said(NamedTuple):
@@ -79,6 +92,22 @@ def reference(trial: Trial) -> Reference:
     moments = sagittal_moments(model, track, forces)
     belt = estimate.belt if np.linalg.norm(estimate.belt) > BELT else np.zeros(3)
     return Reference(trial.name, model.mass, estimate, measured, moments, belt)
+
+
+def recordings(trials: list[Trial], sex: str) -> Iterator[Recording | str]:
+    """Each trial with its person, fitted to all marker files that lie together, and motion; or why it is left out."""
+    files, fitted = people(trials), dict[Path, FittedPerson]()
+    for trial in trials:
+        try:
+            truth = reference(trial)
+            if trial.model not in fitted:
+                fitted[trial.model] = fit_person([read_markers(f) for f in files[trial.model]], sex, truth.mass)
+            one, markers = fitted[trial.model], read_markers(str(trial.markers))
+            motion = fit_motion(markers, one, trial.name, belt=tuple(truth.belt))
+            person = "-".join(trial.model.absolute().parts[-3:-1])
+            yield Recording(person, truth, one.body, motion.clip, float(markers.time[0]))
+        except ValueError as error:
+            yield f"{trial.name}: {error}"
 
 
 def told_by(solution: Solution, start: float, time: np.ndarray) -> dict[str, Said]:

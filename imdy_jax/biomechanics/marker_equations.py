@@ -15,12 +15,12 @@ how far it may be from there: far about a knee's own axis, hardly about its othe
 pose in one, so a step of the person is solved for first (Schur), and the poses follow.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from imdy_jax import rotation
 from imdy_jax.dynamics.kinematics import integrate
@@ -74,7 +74,7 @@ def neutral() -> np.ndarray:
         vectors[JOINT_NAMES.index(f"{side}_shoulder")] = (0.0, 0.0, sign * _ARM)
         vectors[JOINT_NAMES.index(f"{side}_elbow")] = (0.0, sign * 0.3, 0.0)
         vectors[JOINT_NAMES.index(f"{side}_knee")] = (0.2, 0.0, 0.0)
-    return np.asarray(rotation.exp(jnp.asarray(vectors)), float)
+    return Rotation.from_rotvec(vectors).as_quat(scalar_first=True)
 
 
 def _reach() -> np.ndarray:
@@ -121,18 +121,17 @@ def pose_step(
     return jax.vmap(one)(q, damping, seen)
 
 
-@partial(jax.jit, static_argnames="shaped")
+@jax.jit
 def person_step(
-    q: jax.Array, damping: jax.Array, person: Person, near: Places, seen: jax.Array, believed: Believed,
-    shaped: bool = True,
-) -> tuple[jax.Array, Person]:  # fmt: skip
-    """Poses (T, 99) and person after one step of both together; shaped: the stature and shape may change."""
+    q: jax.Array, damping: jax.Array, person: Person, near: Places, seen: jax.Array, believed: Believed
+) -> tuple[jax.Array, Person]:
+    """Poses (T, 99) and person after one step of both together."""
     count, size = person.shift.size, person.shape.size
 
     def one(q: jax.Array, seen: jax.Array) -> tuple[jax.Array, ...]:
         def both(step: jax.Array) -> jax.Array:
             shape, shift = step[NUM_V : NUM_V + size], step[NUM_V + size :].reshape(-1, 3)
-            other = Person(person.shape + (shape if shaped else 0.0 * shape), person.shift + shift)
+            other = Person(person.shape + shape, person.shift + shift)
             return _residuals(integrate(q, step[:NUM_V], 1.0), other, near, seen, believed)
 
         residual, rows = _linear(both, NUM_V + size + count)
@@ -149,8 +148,7 @@ def person_step(
     left = jnp.mean(left, axis=0) + jnp.diag(weight) + damping * jnp.eye(size + count)
     step = -jnp.linalg.solve(left, jnp.mean(right, axis=0) + weight * gone)
     moved = jax.vmap(lambda q, s: integrate(q, -(s[:, :-1] @ step + s[:, -1]), 1.0))(q, solved)
-    shape = person.shape + (step[:size] if shaped else 0.0)
-    return moved, Person(shape, person.shift + step[size:].reshape(-1, 3))
+    return moved, Person(person.shape + step[:size], person.shift + step[size:].reshape(-1, 3))
 
 
 @jax.jit

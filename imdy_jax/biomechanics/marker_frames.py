@@ -34,6 +34,7 @@ def in_order(positions: np.ndarray, names: tuple[str, ...], wanted: tuple[str, .
 
 
 def with_rows(seen: np.ndarray, rows: int) -> np.ndarray:
+    """Positions (T, M, 3), m, with so many markers more that nobody sees (NaN)."""
     return np.pad(seen, ((0, 0), (0, rows), (0, 0)), constant_values=np.nan)
 
 
