@@ -1,17 +1,20 @@
 """Training of columns, one after the other, and of what composes them; it goes on wherever it was interrupted."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from envs.imitator import COMPOSER, ImitatorConfig, column_name, load_policy
+from envs.imitator import COMPOSER, ImitatorConfig, column_name, load_policy, publish
 from envs.scoreboard import Scoreboard, summary
-from envs.world import Cast, playing_env, training_env
+from envs.world import Cast, playing_env, training_env, training_falls
 from imdy_jax.imitation.best import Best
 from imdy_jax.imitation.evaluate import ClipScore, make_judge
 from imdy_jax.imitation.mining import (
+    FILE,
+    Column,
     Curriculum,
     Judged,
     MiningConfig,
@@ -43,7 +46,7 @@ class Course(NamedTuple):
     def board(self, run: RunFolder, label: str, rows: np.ndarray) -> Scoreboard:
         """Scoreboard of a policy that plays rows of the cast."""
         title = f"{label} on {len(rows)} of {len(self.cast.clips)} clips"
-        return Scoreboard(run, [self.names[row] for row in rows], title)
+        return Scoreboard(run, [self.names[row] for row in rows], title, self.config.world.task.recovery.share > 0)
 
 
 def train_columns(course: Course, begin: Trained | None = None) -> list[Trained]:
@@ -57,10 +60,10 @@ def train_columns(course: Course, begin: Trained | None = None) -> list[Trained]
     while curriculum is not None:
         number = len(columns)
         own = replace(config, mining=MiningConfig(), seed=config.seed + number)
-        run = RunFolder.create(path / column_name(number), own, own.seed, resume=True)
         if curriculum.columns[number].frozen:
-            columns.append(load_policy(run, own))
+            columns.append(load_policy(RunFolder.open(path / column_name(number)), own))
         else:
+            run = RunFolder.create(path / column_name(number), own, own.seed, resume=True)
             inherited = columns[-1] if columns and config.mining.inherit else begin
             trained, curriculum = _train_column(course, own, run, curriculum, inherited)
             columns.append(trained)
@@ -69,6 +72,21 @@ def train_columns(course: Course, begin: Trained | None = None) -> list[Trained]
             if curriculum is not None:
                 write_curriculum(path, curriculum)
     return columns
+
+
+def adopt(course: Course, paths: Sequence[str]) -> None:
+    """Make the policies of other run folders the frozen columns of this one, where it has none yet."""
+    rows, folder = tuple(range(len(course.names))), course.folder.path
+    if (folder / FILE).exists():
+        return
+    for number, path in enumerate(paths):
+        partial, column = folder / "adopted.partial", folder / column_name(number)
+        shutil.rmtree(partial, ignore_errors=True)
+        publish(path, str(partial))
+        shutil.rmtree(column, ignore_errors=True)
+        partial.rename(column)
+    frozen = tuple(Column(rows, frozen=f"trained apart, {path}") for path in paths)
+    write_curriculum(folder, Curriculum(tuple(course.names), frozen))
 
 
 def train_composer(course: Course, columns: list[Trained]) -> Trained:
@@ -81,7 +99,7 @@ def train_composer(course: Course, columns: list[Trained]) -> Trained:
     lasting = replace(config, train=replace(config.train, minutes=mining.compose_minutes))
 
     def assess(judged: Judged, best: Judged, scores: list[ClipScore]) -> bool:
-        board.add(judged.minutes, judged.samples, scores)
+        board.add(judged, scores)
         return False
 
     _train_assessed(learning, course, lasting, run, everything, assess)
@@ -101,7 +119,7 @@ def _train_column(
         nonlocal column
         column = judge(column, judged, best)
         write_curriculum(path, curriculum.with_last(column))
-        board.add(judged.minutes, judged.samples, scores)
+        board.add(judged, scores)
         return bool(reason_to_freeze(column.success, mining))
 
     _train_assessed(learning, course, own, run, rows, assess)
@@ -122,13 +140,15 @@ def _train_assessed(
     """
     cast, best = course.cast, Best(run)
     play = make_judge(playing_env(cast, own.world, cast.subjects[rows]), rows, cast.lengths[rows])
+    falls = training_falls(cast, own.world, rows, own.seed)
     done = set()
 
     def at_milestone(minutes: float, trained: Trained, samples: int) -> bool:
         done.add(samples)
         scores = play(trained)
         failed = tuple(int(row) for row, s in zip(rows, scores, strict=True) if not s.success)
-        judged = Judged(minutes, samples, failed, summary(scores)[1])
+        down = len(rows) * (1.0 - falls(trained)) if falls else 0.0
+        judged = Judged(minutes, samples, failed, summary(scores)[1], down)
         return assess(judged, best.offer(samples // learning.samples, trained, judged), scores)
 
     every = course.config.mining.evaluate_every

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from envs.beginning import Beginning, begin
 from envs.episodes import TaskState, under_way
@@ -13,6 +14,7 @@ from envs.pushes import no_push, push_along
 from envs.recovery import judge, recovering, tell
 from envs.reference import Bodies, ReferenceTable, body_state
 from envs.reward import step_terms, total
+from envs.rises import find_rises, nearest
 from envs.select import select
 from envs.starts import Tally, blank_tally, count, draw_starts, start_weights
 from envs.style import STYLE_SIZE, RecordedStyle, flat, moved_on
@@ -30,7 +32,8 @@ class ImitationEnv:
 
     clip_choices (N, K): the clips of each env. guide: what the action is added to, where a way is known.
     Where episodes may begin fallen, everyone falls once before the first of them: raises ValueError where a body does
-    not come to rest, and where references are to change beside a guide.
+    not come to rest, where one who has fallen is to be led and there is no way up, and where references are to change
+    beside a guide.
     """
 
     action_size = ACTION_SIZE
@@ -53,7 +56,9 @@ class ImitationEnv:
         self._falls = make_falls(physics, asked.seed, asked.falls) if asked.share else None
         self._seconds = physics.timestep * physics.substeps  # of a control step
         self._unpushed = no_push(self.num_envs) if config.push.probability else None
-        self._in_place = in_place(self.num_envs, table.q.dtype) if config.switch.rate else None
+        self._rises = find_rises(table, np.asarray(self.clip_choices)) if asked.on and asked.led else None
+        moved = config.switch.rate or self._rises is not None
+        self._in_place = in_place(self.num_envs, table.q.dtype) if moved else None
 
     def reset(self, key: jax.Array) -> tuple[TaskState, jax.Array]:
         """Random clips and random frames of them, a share of the humanoids fallen beside them."""
@@ -81,7 +86,7 @@ class ImitationEnv:
         """One control step towards the reference's next frame, the chest pushed by (N, 3) N, world axes.
 
         Finished episodes restart elsewhere, but for those that a harvest makes recover where they have failed; of the
-        others some may go on with another clip.
+        others some may go on with another clip, and at the end of a way up all do who have one.
         """
         config, clip, recovery, placed, before = self.config, state.clip, state.recovery, state.placed, state.physics
         frame = state.frame + (1 if recovery is None else ~recovery.active)
@@ -94,17 +99,24 @@ class ImitationEnv:
         bodies = jax.vmap(body_state)(self.physics.humanoid, after.q, after.v)
         reference = put_bodies(placed, self.table.at(clip, frame))
         gap = jnp.mean(jnp.linalg.norm(bodies.position - reference.position, axis=-1), axis=-1)
-        terms = step_terms(bodies, reference, substeps, gap, recovery, config.scales, self._seconds)
+        mass = self.physics.humanoid.total_mass
+        terms = step_terms(bodies, reference, substeps, gap, recovery, config.scales, self._seconds, mass)
         off = jax.vmap(strayed, in_axes=(0, 0, None))(bodies.position, reference.position, config.stray_limit)
         off = off if placed is None else off & (placed.grace == 0)
-        failed, over, going = judge(recovery, off, frame >= self.table.length[clip] - 1, gap, config.recovery)
+        ended = frame >= self.table.length[clip] - 1
+        failed, over, going = judge(recovery, off, ended, gap, config.recovery)
+        up = no_one = jnp.zeros_like(ended)
+        if self._rises is not None and recovery is not None:
+            up = ended & ~failed & ~broken & ~recovery.active & self._rises.leads[clip]
+        onwards = up if self._rises is not None and self._rises.leads_on else no_one
+        over = over & ~onwards
         terminated = failed | broken
         done = terminated | over
         history, away = moved_on(state.history, bodies), state.on_the_way
         tally = count(state.tally, clip, frame, terminated & ~away, config.starts.memory, jnp.where(away, 0.0, 1.0))
         reached = under_way(after, clip, frame, history, tally, key, going, pushing, waited(placed))
         following, there = self._go_on(reached, bodies, failed & ~broken & ~over, done, draw)
-        following, switched = self._switch(following, ~done, draw)
+        following, switched = self._switch(following, ~done, onwards, draw)
         observation, final = self._seen(there, following), self._seen(bodies, reached)
         told = {"body_error": gap, "diverged": broken, "clipped": jnp.mean(substeps.clipped, axis=(1, 2))}
         if switched is not None:  # what is to come of it is part of what it is worth
@@ -115,7 +127,7 @@ class ImitationEnv:
             # A diverged state has no usable reward or observation; it is counted in `diverged` and ends the episode.
             final_observation=jnp.where(broken[:, None], 0.0, final),
             reward=jnp.where(broken, 0.0, total(terms, config.weights)),
-            terms=terms | told | tell(recovery, going),
+            terms=terms | told | tell(recovery, going, None if self._rises is None else up),
             style=flat(history, broken),
             terminated=terminated,
             truncated=~terminated & over,
@@ -132,6 +144,7 @@ class ImitationEnv:
         Also the bodies (N, ...) of who goes on and who starts.
         """
         config, going = self.config.recovery, reached.recovery
+        harvested = jnp.zeros_like(done)
         if going is not None:
             harvested = fallen & (jax.random.uniform(jax.random.fold_in(draw, _HARVEST), done.shape) < config.harvest)
             going = select(harvested, recovering(harvested, going.gap, config), going)
@@ -144,16 +157,32 @@ class ImitationEnv:
         recovery, history = select(done, (start.recovery, start.history), (going, reached.history))
         push, placed = select(done, (self._unpushed, self._in_place), (reached.push, reached.placed))
         following = under_way(physics, clip, frame, history, reached.tally, reached.key, recovery, push, placed)
-        return following, select(done, start.bodies, bodies)
+        bodies = select(done, start.bodies, bodies)
+        return self._led(following, bodies, done | harvested), bodies
 
-    def _switch(self, state: TaskState, may: jax.Array, draw: jax.Array) -> tuple[TaskState, jax.Array | None]:
-        """Some of those who may (N,) bool, and do not recover, go on with another clip; and who does (N,) bool."""
+    def _led(self, state: TaskState, bodies: Bodies, begins: jax.Array) -> TaskState:
+        """The state in which those who begin (N,) bool to recover do so along the nearest way up, where they lie."""
+        if self._rises is None or state.recovery is None:
+            return state
+        found = nearest(self._rises, self.table, bodies.position, self.config.switch.grace)
+        kept = state.clip, state.frame, state.placed, state.recovery.gap
+        clip, frame, placed, gap = select(begins & state.recovery.active, found, kept)
+        recovery, unchanged = state.recovery._replace(gap=gap), (state.history, state.tally, state.key)
+        return under_way(state.physics, clip, frame, *unchanged, recovery, state.push, placed)
+
+    def _switch(
+        self, state: TaskState, may: jax.Array, onwards: jax.Array, draw: jax.Array
+    ) -> tuple[TaskState, jax.Array | None]:
+        """Those who are to go onwards (N,) bool, and some of those who may (N,) bool and do not recover, go on with
+        another clip; and who does (N,) bool.
+        """
         if state.placed is None:
             return state, None
         whether, which = jax.random.split(jax.random.fold_in(draw, _SWITCH))
         may = may if state.recovery is None else may & ~state.recovery.active
         clip, frame = self._draw_starts(which, state.tally, state.clip)
-        switched = may & (clip != state.clip) & draw_switches(self.config.switch, whether, self.num_envs, self._seconds)
+        chosen = onwards | draw_switches(self.config.switch, whether, self.num_envs, self._seconds)
+        switched = may & (clip != state.clip) & chosen
         met = meeting(state.physics.q, self.table.q[self.table.row(clip, frame)], self.config.switch)
         clip, frame, placed = select(switched, (clip, frame, met), (state.clip, state.frame, state.placed))
         unchanged = state.history, state.tally, state.key, state.recovery, state.push
@@ -167,6 +196,7 @@ class ImitationEnv:
         state = under_way(
             physics, clip, frame, start.history, self._blank, key, start.recovery, self._unpushed, self._in_place
         )
+        state = self._led(state, start.bodies, jnp.ones(self.num_envs, bool))
         return state, self._seen(start.bodies, state)
 
     def _begin(self, clip: jax.Array, frame: jax.Array, draw: jax.Array, share: float) -> Beginning:
@@ -184,6 +214,8 @@ class ImitationEnv:
 
     def _draw_starts(self, key: jax.Array, tally: Tally, but: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
         weights = start_weights(tally, self.table.length, self.config.starts.floor)
+        if but is not None and self._rises is not None and self._rises.leads_on:  # who stands does not lie down
+            weights = jnp.where(self._rises.leads[:, None], 0.0, weights)
         clip, frame = draw_starts(key, weights, self.clip_choices, but)
         latest = jnp.maximum(self.table.length[clip] - 2, 0)  # leaves a step to go
         return clip, jnp.minimum(frame, latest)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,14 +18,36 @@ from imdy_jax.imitation.processes import in_turn, same, together
 from imdy_jax.run import RunFolder, to_json
 
 
-def prepare(config: ImitatorConfig, from_pretrained: str | None) -> tuple[Cast, Sequence, Trained | None]:
+def composing(config: ImitatorConfig, columns: Sequence[str], from_pretrained: str | None) -> ImitatorConfig:
+    """The config of composing policies that were trained apart, if there are any.
+
+    Raises ValueError where that cannot be.
+    """
+    if not columns:
+        return config
+    if len(columns) < 2 or config.mining.columns > 1 or from_pretrained:
+        raise ValueError(
+            f"--columns names {len(columns)} with config.mining.columns {config.mining.columns} and --from-pretrained "
+            f"{from_pretrained}, expected two or more, 1 and none: columns that were trained apart are composed, and "
+            "none is trained beside them"
+        )
+    return replace(config, mining=replace(config.mining, columns=len(columns)))
+
+
+def prepare(
+    config: ImitatorConfig, from_pretrained: str | None, columns: Sequence[str] = ()
+) -> tuple[Cast, Sequence, Trained | None]:
     """The cast, what was rejected of its motions, and the policy to begin with, the same in all processes.
+
+    columns: of others that are to be composed; they have to be of the config's kind.
 
     Raises ValueError where something is wrong with what is asked for, or processes are asked for different things.
     """
 
     def load() -> tuple:
         check(config, from_pretrained)
+        for path in columns:
+            begin_with(path, config)
         begin = begin_with(from_pretrained, config) if from_pretrained else None
         return *load_cast(config.people), begin
 

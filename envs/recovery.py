@@ -21,6 +21,7 @@ class RecoveryConfig:
     steps: int = 150  # control steps after which a recovery is given up
     near: float = 0.2  # m from the reference, mean over joints: recovered, and the imitation goes on
     away: float = 0.5  # m, horizontally: how far from its reference one begins fallen, at most
+    led: bool = False  # along a clip that begins lying, laid where one lies; else towards a reference that waits
     sight: float = 0.5  # m, horizontally: a reference that is further away is shown there; PHC: 3 m
     action_scale: float = 1.5  # rad of target rotation per unit of action, on the waiting reference's pose
     falls: int = 32  # fallen states per body, at least
@@ -77,11 +78,11 @@ def judge(
     return Outcome(strayed & ~recovery.active, over, Recovery(still, left, gap))
 
 
-def tell(before: Recovery | None, after: Recovery | None) -> dict[str, jax.Array]:
-    """Who of N was recovering in a control step, and who has recovered in it, by name."""
+def tell(before: Recovery | None, after: Recovery | None, up: jax.Array | None) -> dict[str, jax.Array]:
+    """Who of N was recovering in a control step, and who has recovered in it, by name; up (N,): has been led up."""
     if before is None or after is None:
         return {}
-    return {"recovering": before.active, "recovered": before.active & ~after.active}
+    return {"recovering": before.active, "recovered": before.active & ~after.active if up is None else up}
 
 
 def waiting(bodies: Bodies, reference: Bodies, moments: int, sight: float) -> tuple[Bodies, jax.Array]:

@@ -1,4 +1,4 @@
-"""Reward as a dict of named terms; the weights and scales are PHC's (Luo et al. 2023)."""
+"""Reward as a dict of named terms; the weights and scales are PHC's (Luo et al. 2023), who have no effort."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -14,13 +14,14 @@ from imdy_jax import rotation
 
 @dataclass(frozen=True)
 class RewardWeights:
-    """Weight of each term; recovery's is of who recovers, for whom there are no terms but it and energy."""
+    """Weight of each term; recovery's is of who recovers, for whom there are no terms but it, energy and effort."""
 
     position: float = 0.5
     rotation: float = 0.3
     linear: float = 0.1
     angular: float = 0.1
     energy: float = 0.0005
+    effort: float = 0.0
     recovery: float = 0.5
 
 
@@ -48,11 +49,11 @@ def imitation_terms(bodies: Bodies, reference: Bodies, scales: RewardScales) -> 
 
 def step_terms(
     bodies: Bodies, reference: Bodies, substeps: Substeps, gap: jax.Array, recovery: Recovery | None,
-    scales: RewardScales, seconds: float,
+    scales: RewardScales, seconds: float, mass: jax.Array,
 ) -> dict[str, jax.Array]:  # fmt: skip
-    """Named parts of the reward (N,) of a control step: of imitating or of recovering, and of energy.
+    """Named parts of the reward (N,) of a control step: of imitating or of recovering, of energy and of effort.
 
-    gap (N,) m from the reference, mean over joints; recovery: as it was before the step.
+    gap (N,) m from the reference, mean over joints; recovery: as it was before the step; mass (N,) kg of each person.
     """
     terms = jax.vmap(partial(imitation_terms, scales=scales))(bodies, reference)
     if recovery is not None:
@@ -60,6 +61,7 @@ def step_terms(
         terms = {name: jnp.where(recovery.active, 0.0, x) for name, x in terms.items()}
         terms["recovery"] = jnp.where(recovery.active, rises, 0.0)
     terms["energy"] = jax.vmap(energy_term)(substeps.torque, joint_velocity(substeps.v))
+    terms["effort"] = jax.vmap(effort_term)(substeps.torque, mass)
     return terms
 
 
@@ -70,6 +72,14 @@ def energy_term(torque: jax.Array, velocity: jax.Array) -> jax.Array:
     """
     power = jnp.abs(jnp.sum(torque * velocity, axis=-1))
     return -jnp.mean(jnp.sum(power, axis=-1))
+
+
+def effort_term(torque: jax.Array, mass: jax.Array) -> jax.Array:
+    """Mean over substeps of Σ|τ|²/mass², (N·m/kg)², as a cost: legs that strain against each other do no work.
+
+    torque (S, 23, 3), mass () kg.
+    """
+    return -jnp.mean(jnp.sum(torque**2, axis=(1, 2))) / mass**2
 
 
 def recovery_term(

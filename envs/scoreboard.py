@@ -8,32 +8,36 @@ import numpy as np
 
 from imdy_jax.imitation.best import Best
 from imdy_jax.imitation.evaluate import ClipScore
+from imdy_jax.imitation.mining import Judged
 from imdy_jax.motion.clip import Clip
 from imdy_jax.report import Table, read_table, say, show
 from imdy_jax.run import RunFolder
 
 COLUMNS = ("success %", "MPJPE mm", "root-rel. mm", "vel. mm/frame", "acc. mm/frame²", "diverged")
+FALLEN = "got up %"
 _NAMED = 40  # of the clips that are lost, at most
 NOTE = "errors are means over the successful clips; every clip from its first frame, mean action"
 
 
 class Scoreboard:
-    """Quality of a policy on some clips against its training time."""
+    """Quality of a policy on some clips against its training time; falls: it is judged by falls beside them, too."""
 
-    def __init__(self, folder: RunFolder, clips: list[str], title: str):
+    def __init__(self, folder: RunFolder, clips: list[str], title: str, falls: bool = False):
         self.path = folder.path / "tables" / "imitator.json"
         self.rows = list(read_table(self.path).rows) if self.path.exists() else []  # of the run that is resumed
-        self._clips, self._title = clips, title
+        self._clips, self._title, self._falls = clips, title, falls
 
     @property
     def table(self) -> Table:
-        return Table(f"{self._title}, {jax.default_backend()}", ("min", "samples", *COLUMNS), tuple(self.rows), (NOTE,))
+        columns = ("min", "samples", *COLUMNS, *([FALLEN] if self._falls else []))
+        return Table(f"{self._title}, {jax.default_backend()}", columns, tuple(self.rows), (NOTE,))
 
-    def add(self, minutes: float, samples: int, scores: list[ClipScore]) -> None:
-        """Write down, and show, the scores of the clips after some training."""
+    def add(self, judged: Judged, scores: list[ClipScore]) -> None:
+        """Write down, and show, an evaluation and the scores of the clips in it."""
         # What was measured after the checkpoint that the run goes on from is measured again.
-        self.rows[:] = [row for row in self.rows if row[1] < samples]
-        self.rows.append((round(minutes, 1), samples, *summary(scores)))
+        self.rows[:] = [row for row in self.rows if row[1] < judged.samples]
+        fallen = (100.0 * (1.0 - judged.down / len(scores)),) if self._falls else ()
+        self.rows.append((round(judged.minutes, 1), judged.samples, *summary(scores), *fallen))
         show(self.table, self.path)
         lost = [clip for clip, s in zip(self._clips, scores, strict=True) if not s.success]
         more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
@@ -54,7 +58,8 @@ def overview(path: Path, title: str, parts: Sequence[str], together: tuple) -> T
 def _kept_row(path: Path) -> tuple:
     """The row of a part's table of the evaluation whose weights are kept: the last, where they are those."""
     rows, best = read_table(path / "tables" / "imitator.json").rows, Best(RunFolder.open(path)).judged
-    return next((tuple(row) for row in rows if best is not None and row[1] == best.samples), tuple(rows[-1]))
+    kept = next((row for row in rows if best is not None and row[1] == best.samples), rows[-1])
+    return tuple(kept)[: 2 + len(COLUMNS)]
 
 
 def summary(scores: list[ClipScore]) -> tuple:

@@ -1,6 +1,7 @@
 """Building the imitation task from people and motions."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -23,10 +24,13 @@ from imdy_jax import humanoid
 from imdy_jax.body.person import Body
 from imdy_jax.humanoid import Humanoid
 from imdy_jax.imitation.evaluate import FAILURE_DISTANCE
+from imdy_jax.imitation.evaluate_falls import FallenConfig, make_fall_judge
+from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.sharding import spread
 from imdy_jax.motion.clip import Clip, generalized_positions
 
 CONTROL_HZ = 30.0
+_FALLS = 64  # that a policy in training is judged by, at least
 
 
 @dataclass(frozen=True)
@@ -103,11 +107,33 @@ def playing_env(
 ) -> ImitationEnv:  # fmt: skip
     """One environment for each of the subjects (N,), with no episode ended for straying: for evaluating, recording.
 
-    Nobody is pushed but by its step, nobody lies but as recovery says, and all keep to their clips.
+    Nobody is pushed but by its step, nobody lies but as recovery says, and all keep to their clips. Who is led up goes
+    on with others, and where falls are harvested is led anew from where it fails, by the measure of the evaluation.
     """
     physics = make_physics(_take(cast.humanoids, subjects), config.engine, config.substeps, record)
-    task = _undisturbed(config.task, stray_limit=float("inf"), recovery=recovery)
-    return ImitationEnv(physics, cast.table, task, guide=cast.guide)
+    limit = FAILURE_DISTANCE if recovery.led and recovery.harvest else float("inf")
+    task = _undisturbed(config.task, stray_limit=limit, recovery=recovery)
+    choices = _own_clips(cast, np.arange(len(cast.clips)), subjects) if recovery.led else None
+    return ImitationEnv(physics, cast.table, task, choices, cast.guide)
+
+
+def fall_judge(
+    cast: Cast, config: WorldConfig, rows: np.ndarray, fallen: FallenConfig, seed: int
+) -> Callable[[Trained], np.ndarray]:
+    """Whether a policy gets up from each fall beside rows of the cast (R, K) bool (make_fall_judge)."""
+    led = config.task.recovery.led
+    recovery = replace(config.task.recovery, share=1.0, harvest=1.0 if led else 0.0, steps=fallen.steps)
+    env = playing_env(cast, config, np.repeat(cast.subjects[rows], fallen.per_clip), recovery=recovery)
+    return make_fall_judge(env, rows, cast.lengths[rows], fallen, seed, again=led)
+
+
+def training_falls(cast: Cast, config: WorldConfig, rows: np.ndarray, seed: int) -> Callable[[Trained], float] | None:
+    """The share of falls beside rows of the cast that a policy gets up from; None where no episode begins fallen."""
+    if not config.task.recovery.share:
+        return None
+    fallen = FallenConfig(per_clip=-(-_FALLS // len(rows)))
+    judge = fall_judge(cast, config, rows, fallen, seed)
+    return lambda trained: float(np.mean(judge(trained)))
 
 
 def switching_env(cast: Cast, config: WorldConfig, subjects: np.ndarray, rate: float) -> ImitationEnv:

@@ -20,9 +20,9 @@ import numpy as np
 from envs.imitator import column_name, lead, open_columns
 from envs.people import load_cast
 from envs.scoreboard import clip_rows, shared_rows, summary
-from envs.world import CONTROL_HZ, Cast, WorldConfig, playing_env, switching_env
+from envs.world import CONTROL_HZ, Cast, WorldConfig, fall_judge, playing_env, switching_env
 from imdy_jax.imitation.evaluate import PushConfig, evaluate_pushes, evaluate_together
-from imdy_jax.imitation.evaluate_falls import FallenConfig, evaluate_falls
+from imdy_jax.imitation.evaluate_falls import FallenConfig
 from imdy_jax.imitation.evaluate_switches import SwitchingConfig, evaluate_switches
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.report import Table, command, show
@@ -84,7 +84,7 @@ def main(
         rows.append((label, f"{shoved:.1f} % recovered", *[None] * 5))
     shares = [(trained, np.flatnonzero(who == k)) for k, trained in enumerate(players)]
     if fallen.per_clip:
-        up = [risen(cast, world, trained, own, fallen, config.seed) for trained, own in shares if len(own)]
+        up = [fall_judge(cast, world, own, fallen, config.seed)(trained) for trained, own in shares if len(own)]
         near, seconds = world.task.recovery.near, fallen.steps / CONTROL_HZ
         label = f"fallen, {seconds:.1f} s to be within {near:g} m and follow"
         rows.append((label, f"{100 * np.concatenate(up).mean():.1f} % got up", *[None] * 5))
@@ -108,15 +108,6 @@ def pushed(
     """Whether the humanoid recovers from each push in rows of the cast (R, P)."""
     env = playing_env(cast, world, np.repeat(cast.subjects[rows], push.per_clip))
     return evaluate_pushes(trained, env, rows, cast.lengths[rows], push, seed)
-
-
-def risen(
-    cast: Cast, world: WorldConfig, trained: Trained, rows: np.ndarray, fallen: FallenConfig, seed: int
-) -> np.ndarray:
-    """Whether the humanoid gets up from each fall beside rows of the cast (R, K)."""
-    recovery = replace(world.task.recovery, share=1.0, harvest=0.0, steps=fallen.steps)
-    env = playing_env(cast, world, np.repeat(cast.subjects[rows], fallen.per_clip), recovery=recovery)
-    return evaluate_falls(trained, env, rows, cast.lengths[rows], fallen, seed)
 
 
 def changed(

@@ -5,6 +5,7 @@
     python experiments/train_imitator.py --config.teach.minutes 15          # learn from a search to begin with
     python experiments/train_imitator.py --config.guide                     # or be guided by one all the time
     python experiments/train_imitator.py --config.mining.columns 3          # columns for what the first does not follow
+    python experiments/train_imitator.py --columns runs/a runs/b            # compose policies that were trained apart
     python experiments/train_imitator.py --from-pretrained pretrained/imitator-clips   # go on from another's policy
     python experiments/train_imitator.py --resume                           # go on after an interruption
     python experiments/train_imitator.py --processes 2 --process 0 --coordinator host:4567   # one of two, on two hosts
@@ -18,15 +19,16 @@ import logging
 from dataclasses import replace
 
 import jax
+import numpy as np
 
-from envs.columns import Course, train_columns, train_composer
+from envs.columns import Course, adopt, train_columns, train_composer
 from envs.imitation import ImitationEnv
 from envs.imitator import COMPOSER, ImitatorConfig, column_name
-from envs.preparing import make_folder, prepare
+from envs.preparing import composing, make_folder, prepare
 from envs.scoreboard import Scoreboard, overview, summary
 from envs.tutored import TutoredEnv, make_lessons
 from envs.ways import Known, find_ways, make_guide
-from envs.world import Cast, playing_env, training_env, training_mesh
+from envs.world import Cast, playing_env, training_env, training_falls, training_mesh
 from imdy_jax.imitation.best import Best
 from imdy_jax.imitation.evaluate import evaluate, evaluate_together
 from imdy_jax.imitation.mining import Judged
@@ -39,7 +41,8 @@ from imdy_jax.run import RunFolder, enable_compilation_cache, read_metrics
 
 def main(
     config: ImitatorConfig = ImitatorConfig(), run: str = "runs/default/imitator", resume: bool = False,
-    overwrite: bool = False, from_pretrained: str | None = None, json: str | None = None,
+    overwrite: bool = False, from_pretrained: str | None = None, columns: tuple[str, ...] = (),
+    json: str | None = None,
     processes: int = 1, process: int = 0, coordinator: str | None = None,
 ) -> None:  # fmt: skip
     """Train an imitator.
@@ -50,6 +53,7 @@ def main(
       resume: go on with the run that is in the folder.
       overwrite: throw away the run that is in the folder.
       from_pretrained: run folder whose policy to begin with.
+      columns: run folders whose policies to compose; they are taken along and not trained any further.
       json: where to write the table, in place of the run folder.
       processes: how many train together, each its share of the environments (docs/speed.md).
       process: number of this one, from 0.
@@ -58,11 +62,15 @@ def main(
     connect(processes, process, coordinator)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     enable_compilation_cache()
-    cast, rejected, begin = prepare(config, from_pretrained)  # before there is a folder: an error leaves none behind
+    config = composing(config, columns, from_pretrained)
+    # Before there is a folder: an error leaves none behind.
+    cast, rejected, begin = prepare(config, from_pretrained, columns)
     folder = make_folder(run, config, resume, overwrite)
     ways, spent = seek(cast, config, folder)
     cast = cast._replace(guide=make_guide(cast, ways)) if config.guide else cast
     title = f"Imitator on {len(cast.clips)} clips of {len(cast.bodies)} subject(s), {len(rejected)} left out"
+    if columns:
+        adopt(Course(cast, config, folder), columns)
     if config.mining.columns > 1:
         table = mined(Course(cast, config, folder), title, begin)
     else:
@@ -92,15 +100,18 @@ def trained_once(
     """One policy for all clips."""
     judge = playing_env(cast, config.world, cast.subjects)
     env = training_env(cast, config.world, config.num_envs)
-    board = Scoreboard(folder, [clip.name for clip in cast.clips], title)
+    falls = training_falls(cast, config.world, np.arange(len(cast.clips)), config.seed)
+    board = Scoreboard(folder, [clip.name for clip in cast.clips], title, falls is not None)
     best = Best(folder) if jax.process_count() == 1 else None
 
     def assess(minutes: float, trained: Trained, samples: int) -> None:
         scores = evaluate(trained, judge, cast.lengths)
+        failed = tuple(row for row, s in enumerate(scores) if not s.success)
+        down = len(scores) * (1.0 - falls(trained)) if falls else 0.0
+        judged = Judged(minutes, samples, failed, summary(scores)[1], down)
         if best:
-            failed = tuple(row for row, s in enumerate(scores) if not s.success)
-            best.offer(samples // learning.samples, trained, Judged(minutes, samples, failed, summary(scores)[1]))
-        board.add(minutes, samples, scores)
+            best.offer(samples // learning.samples, trained, judged)
+        board.add(judged, scores)
 
     if config.teach.minutes:
         school = RunFolder.create(folder.path / "school", config, config.seed, resume=resume)

@@ -166,6 +166,25 @@ def test_the_composer_of_a_run_has_its_columns_in_it_untouched(run):
         begin_with(str(whole), run[2])
 
 
+def test_policies_that_were_trained_apart_are_composed_and_taken_along(run, tmp_path, monkeypatch):
+    whole, _, config = run
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    script = pytest.importorskip("train_imitator")
+    apart = tuple(str(whole / f"column-{k}") for k in (1, 0))
+    once = replace(config, mining=MiningConfig(compose_minutes=1.0))
+    script.main(once, str(tmp_path / "composed"), columns=apart)
+    opened = open_columns(tmp_path / "composed")
+    assert [c.digest for c in opened.columns] == [open_imitator(path)[1].digest for path in apart]
+    told = [c.frozen for c in read_curriculum(tmp_path / "composed").columns]
+    assert told == [f"trained apart, {path}" for path in apart]
+    assert opened.composer is not None and opened.players() == [opened.composer]
+    assert len(read_metrics(tmp_path / "composed" / "composer" / "metrics.jsonl")) == 3
+    for wrong, changed, begin in ((apart[:1], once, None), (apart, config, None), (apart, once, apart[0])):
+        with pytest.raises(ValueError, match=r"--columns names . with config\.mining\.columns"):
+            script.main(changed, str(tmp_path / "refused"), columns=wrong, from_pretrained=begin)
+    assert not (tmp_path / "refused").exists()
+
+
 def test_columns_are_given_away_together_and_without_a_composer_each_clip_has_its_own(run, tmp_path):
     whole, _, _ = run
     publish(str(whole), str(tmp_path / "given"))

@@ -22,7 +22,7 @@ from envs.task import TaskConfig
 from imdy_jax import humanoid, rotation
 from imdy_jax.imitation.amp import StyleConfig
 from imdy_jax.imitation.evaluate import horizontal
-from imdy_jax.imitation.evaluate_falls import FallenConfig, evaluate_falls, got_up
+from imdy_jax.imitation.evaluate_falls import FallenConfig, got_up, make_fall_judge
 from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.train import TrainConfig, reinforcement, train
 from imdy_jax.mjcf import TO_MUJOCO, build_model, standing_height
@@ -237,6 +237,7 @@ def test_the_reward_of_recovering_is_for_rising_and_coming_nearer(env, step, fal
     terms, weights = result.terms, env.config.weights
     assert all((terms[name] == 0).all() for name in ("position", "rotation", "linear", "angular"))
     told = weights.recovery * terms["recovery"] + weights.energy * terms["energy"]
+    assert weights.effort == 0 and float(terms["effort"].max()) < 0
     np.testing.assert_allclose(result.reward, told, rtol=1e-5)
     person = jax.tree.map(lambda x: x[0], env.physics.humanoid)
     up = body_state(person, env.table.q[0], env.table.v[0])
@@ -339,8 +340,8 @@ def test_who_stands_has_got_up_and_who_lies_has_not(env):
     method = reinforcement(judge, PPOConfig(hidden=(16,)))
     untrained = method.trained(jax.jit(method.init)(jax.random.PRNGKey(0)))
     config = FallenConfig(per_clip=8, steps=30, settle=10)
-    risen = evaluate_falls(untrained, judge, np.arange(2), np.asarray(env.table.length), config, seed=0)
-    np.testing.assert_array_equal(risen, np.tile([False, True], (2, 4)))
+    play = make_fall_judge(judge, np.arange(2), np.asarray(env.table.length), config, seed=0)
+    np.testing.assert_array_equal(play(untrained), np.tile([False, True], (2, 4)))
 
 
 def test_to_have_got_up_is_to_stay_with_the_reference():

@@ -1,5 +1,6 @@
 """Whether a policy gets up: from lying beside a clip to following it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -20,37 +21,50 @@ class FallenConfig:
     settle: int = 15  # for so many of them, or to the clip's end
 
 
-def evaluate_falls(
-    trained: Trained, env: Environment, clips: np.ndarray, lengths: np.ndarray, config: FallenConfig, seed: int
-) -> np.ndarray:
-    """Whether the humanoid gets up from each fall (C, P) bool; clips (C,), their lengths (C,) in frames.
+def make_fall_judge(
+    env: Environment, clips: np.ndarray, lengths: np.ndarray, config: FallenConfig, seed: int, again: bool = False
+) -> Callable[[Trained], np.ndarray]:
+    """Whether a policy's humanoid gets up from each fall (C, P) bool; clips (C,), their lengths (C,) in frames. What is
+    compiled for the first policy serves all of its kind.
 
-    Environment c · P + p lies beside a random frame of clips[c]; env begins fallen (envs.recovery), gives nobody up
-    earlier, and lets episodes run on when the humanoid strays. To have got up is to have come to the reference, by
-    env's measure, and to have been within FAILURE_DISTANCE of it from there on, while it went on.
+    Environment c · P + p lies beside a random frame of clips[c]; env begins fallen (envs.recovery), and gives nobody up
+    earlier. To have got up is to have come to the reference, or to the end of a way up, by env's measure, and to have
+    been within FAILURE_DISTANCE of the reference from there on, while it went on.
+
+    again: who fails tries again from where it lies; else env lets episodes run on when the humanoid strays.
     """
     draw = np.random.default_rng(seed)
     many = np.repeat(lengths, config.per_clip)
     frame = (draw.random(len(many)) * np.maximum(many - 1 - config.settle, 1)).astype(int)
-    start = env.start_fallen(
-        jnp.asarray(np.repeat(clips, config.per_clip)), jnp.asarray(frame), jax.random.PRNGKey(seed)
-    )
+    key, clip = jax.random.PRNGKey(seed), jnp.asarray(np.repeat(clips, config.per_clip))
+    compiled: Callable | None = None
+
+    def judge(trained: Trained) -> np.ndarray:
+        nonlocal compiled
+        start = env.start_fallen(clip, jnp.asarray(frame), key)
+        if compiled is None:
+            kind = trained.kind
+            falls = lambda arrays, start: _play_falls(env, config, again, kind.with_arrays(arrays), start)  # noqa: E731
+            compiled = jax.jit(falls)
+        recovered, gap, failed, over = (np.asarray(x).T for x in compiled(trained.arrays, start))
+        each = zip(recovered, gap, failed, over, strict=True)
+        return np.array([got_up(*own, config.settle) for own in each]).reshape(len(lengths), -1)
+
+    return judge
+
+
+def _play_falls(env: Environment, config: FallenConfig, again: bool, trained: Trained, start: tuple) -> tuple:
+    """Of each control step (T, N): who has got up, m from the reference, who has failed, and whose episode is over."""
 
     def step(carry: tuple, _: None) -> tuple:
         state, observation = carry
         result = env.step(state, trained.act(observation))
         now = result.transition
         gap = jnp.mean(jnp.linalg.norm(now.position - now.reference, axis=-1), axis=-1)
-        return (result.state, result.observation), (result.terms["recovered"], gap, result.terminated, result.truncated)
+        failed = result.terms["diverged"] if again else result.terminated
+        return (result.state, result.observation), (result.terms["recovered"], gap, failed, result.truncated)
 
-    play_on = jax.jit(lambda start: jax.lax.scan(step, start, None, length=config.steps)[1])
-    told = [np.asarray(x).T for x in play_on(start)]
-    return np.array(
-        [
-            got_up(recovered, gap, failed, over, config.settle)
-            for recovered, gap, failed, over in zip(*told, strict=True)
-        ]
-    ).reshape(len(lengths), -1)
+    return jax.lax.scan(step, start, None, length=config.steps)[1]
 
 
 def got_up(recovered: np.ndarray, gap: np.ndarray, failed: np.ndarray, over: np.ndarray, settle: int) -> bool:
@@ -59,8 +73,8 @@ def got_up(recovered: np.ndarray, gap: np.ndarray, failed: np.ndarray, over: np.
     """
     ended = failed | over
     last = int(np.argmax(ended)) if ended.any() else len(gap) - 1
-    if not recovered[: last + 1].any() or failed[last]:
+    if failed[last]:
         return False
-    back = int(np.argmax(recovered))
-    followed = gap[back + 1 : min(back + settle, last) + 1]
-    return bool((len(followed) == settle or over[last]) and (followed <= FAILURE_DISTANCE).all())
+    back = np.flatnonzero(recovered[: last + 1])
+    followed = [gap[k + 1 : min(k + settle, last) + 1] for k in back]
+    return any(bool((len(x) == settle or over[last]) and (x <= FAILURE_DISTANCE).all()) for x in followed)

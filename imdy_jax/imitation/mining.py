@@ -33,6 +33,7 @@ class Judged:
     samples: int
     failed: tuple[int, ...]  # rows of the cast that it does not follow to the end
     error: float | None = None  # mm, MPJPE, mean over the clips that it follows, if there are any
+    down: float = 0.0  # falls that it does not get up from, of as many as there are clips, where that is judged
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,10 @@ def judge(column: Column, judged: Judged, best: Judged | None = None) -> Column:
 
 
 def beats(judged: Judged, before: Judged) -> bool:
-    """Whether an evaluation on the same clips is better than one before it: fewer are lost, or as many and what is
-    followed is followed with less error. Of equals it is the later one, which has learnt for longer.
+    """Whether an evaluation on the same clips is better than one before it: fewer clips and falls are lost, or as many
+    and what is followed is followed with less error. Of equals it is the later one, which has learnt for longer.
     """
-    rank = lambda j: (len(j.failed), float("inf") if j.error is None else j.error)  # noqa: E731
+    rank = lambda j: (len(j.failed) + j.down, float("inf") if j.error is None else j.error)  # noqa: E731
     return rank(judged) <= rank(before)
 
 
