@@ -14,7 +14,7 @@ from envs.pushes import no_push, push_along
 from envs.recovery import judge, recovering, tell
 from envs.reference import Bodies, ReferenceTable, body_state
 from envs.reward import step_terms, total
-from envs.rises import find_rises, nearest
+from envs.rises import find_rises, nearest, risen
 from envs.select import select
 from envs.starts import Tally, blank_tally, count, draw_starts, start_weights
 from envs.style import STYLE_SIZE, RecordedStyle, flat, moved_on
@@ -57,6 +57,7 @@ class ImitationEnv:
         self._seconds = physics.timestep * physics.substeps  # of a control step
         self._unpushed = no_push(self.num_envs) if config.push.probability else None
         self._rises = find_rises(table, np.asarray(self.clip_choices)) if asked.on and asked.led else None
+        self._leads_on = self._rises is not None and self._rises.leads_on
         moved = config.switch.rate or self._rises is not None
         self._in_place = in_place(self.num_envs, table.q.dtype) if moved else None
 
@@ -105,10 +106,8 @@ class ImitationEnv:
         off = off if placed is None else off & (placed.grace == 0)
         ended = frame >= self.table.length[clip] - 1
         failed, over, going = judge(recovery, off, ended, gap, config.recovery)
-        up = no_one = jnp.zeros_like(ended)
-        if self._rises is not None and recovery is not None:
-            up = ended & ~failed & ~broken & ~recovery.active & self._rises.leads[clip]
-        onwards = up if self._rises is not None and self._rises.leads_on else no_one
+        up = risen(self._rises, recovery, clip, ended & ~failed & ~broken)
+        onwards = up & self._leads_on
         over = over & ~onwards
         terminated = failed | broken
         done = terminated | over
@@ -214,7 +213,7 @@ class ImitationEnv:
 
     def _draw_starts(self, key: jax.Array, tally: Tally, but: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
         weights = start_weights(tally, self.table.length, self.config.starts.floor)
-        if but is not None and self._rises is not None and self._rises.leads_on:  # who stands does not lie down
+        if but is not None and self._rises is not None and self._leads_on:  # who stands does not lie down
             weights = jnp.where(self._rises.leads[:, None], 0.0, weights)
         clip, frame = draw_starts(key, weights, self.clip_choices, but)
         latest = jnp.maximum(self.table.length[clip] - 2, 0)  # leaves a step to go

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.recovery import Recovery
 from envs.reference import ReferenceTable
 from envs.switching import Placed, put_points
 from imdy_jax import rotation
@@ -67,6 +68,13 @@ def nearest(
     pick = lambda x: jax.vmap(lambda own, k: own[k])(x, best)  # noqa: E731
     turn, shift, _ = jax.tree.map(pick, placed)
     return pick(rises.clip), pick(rises.frame), Placed(turn, shift, jnp.full(len(best), grace, jnp.int32)), pick(gap)
+
+
+def risen(rises: Rises | None, recovery: Recovery | None, clip: jax.Array, ended: jax.Array) -> jax.Array:
+    """Who of those at the end of their clip (N,), ended (N,) bool, has been led up by it (N,) bool."""
+    if rises is None or recovery is None:
+        return jnp.zeros_like(ended)
+    return ended & ~recovery.active & rises.leads[clip]
 
 
 def _laid(wanted: jax.Array, position: jax.Array) -> Placed:

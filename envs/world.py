@@ -120,9 +120,12 @@ def playing_env(
 def fall_judge(
     cast: Cast, config: WorldConfig, rows: np.ndarray, fallen: FallenConfig, seed: int
 ) -> Callable[[Trained], np.ndarray]:
-    """Whether a policy gets up from each fall beside rows of the cast (R, K) bool (make_fall_judge)."""
-    led = config.task.recovery.led
-    recovery = replace(config.task.recovery, share=1.0, harvest=1.0 if led else 0.0, steps=fallen.steps)
+    """Whether a policy gets up from each fall beside rows of the cast (R, K) bool (make_fall_judge).
+
+    The falls are others than those that it was trained with.
+    """
+    asked, led = config.task.recovery, config.task.recovery.led
+    recovery = replace(asked, share=1.0, harvest=1.0 if led else 0.0, steps=fallen.steps, seed=asked.seed + 1)
     env = playing_env(cast, config, np.repeat(cast.subjects[rows], fallen.per_clip), recovery=recovery)
     return make_fall_judge(env, rows, cast.lengths[rows], fallen, seed, again=led)
 
