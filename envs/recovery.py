@@ -18,10 +18,11 @@ class RecoveryConfig:
 
     share: float = 0.0  # of the starts that begin fallen
     harvest: float = 0.0  # of those that stray who go on from there in recovery, and do not start elsewhere
-    steps: int = 150  # control steps after which a recovery is given up
+    steps: int = 150  # control steps after which a recovery is given up, where nobody is led
     near: float = 0.2  # m from the reference, mean over joints: recovered, and the imitation goes on
     away: float = 0.5  # m, horizontally: how far from its reference one begins fallen, at most
     led: bool = False  # along a clip that begins lying, laid where one lies; else towards a reference that waits
+    patience: int = 30  # control steps that such a clip waits for one who is not near; then it goes on all the same
     sight: float = 0.5  # m, horizontally: a reference that is further away is shown there; PHC: 3 m
     action_scale: float = 1.5  # rad of target rotation per unit of action, on the waiting reference's pose
     falls: int = 32  # fallen states per body, at least
@@ -31,7 +32,7 @@ class RecoveryConfig:
         for name in ("share", "harvest"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"recovery.{name} is {getattr(self, name)}, expected a share within 0 … 1")
-        for name in ("steps", "near", "sight", "action_scale", "falls"):
+        for name in ("steps", "near", "patience", "sight", "action_scale", "falls"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"recovery.{name} is {getattr(self, name)}, expected more than 0")
         if not self.away >= 0.0:
@@ -47,13 +48,14 @@ class Recovery(NamedTuple):
     """Who of N humanoids is recovering."""
 
     active: jax.Array  # (N,) bool; the others imitate
-    left: jax.Array  # (N,) control steps until it is given up
+    left: jax.Array  # (N,) control steps until it is given up, or waited for no longer
     gap: jax.Array  # (N,) m from the reference, mean over joints
 
 
 def recovering(active: jax.Array, gap: jax.Array, config: RecoveryConfig) -> Recovery:
     """Those marked active (N,) bool begin to recover at a gap (N,), m."""
-    return Recovery(active, jnp.where(active, config.steps, 0).astype(jnp.int32), gap)
+    steps = config.patience if config.led else config.steps
+    return Recovery(active, jnp.where(active, steps, 0).astype(jnp.int32), gap)
 
 
 class Outcome(NamedTuple):
@@ -68,13 +70,15 @@ def judge(
     recovery: Recovery | None, strayed: jax.Array, ended: jax.Array, gap: jax.Array, config: RecoveryConfig
 ) -> Outcome:
     """The outcome where the humanoids are gap (N,) m from their reference, have strayed from it (N,) bool, or are at
-    the end of its clip (N,) bool. Who recovers cannot stray.
+    the end of its clip (N,) bool. Who recovers cannot stray, and if led is waited for only so long.
     """
     if recovery is None:
         return Outcome(strayed, ended, None)
     still = recovery.active & ~(gap <= config.near)
     left = jnp.where(still, recovery.left - 1, 0)
-    over = jnp.where(recovery.active, still & (left <= 0), ended)
+    late = still & (left <= 0)
+    over = jnp.where(recovery.active, late & (not config.led), ended)
+    still = still & ~late if config.led else still
     return Outcome(strayed & ~recovery.active, over, Recovery(still, left, gap))
 
 

@@ -21,12 +21,14 @@ from envs.imitator import column_name, lead, open_columns
 from envs.people import load_cast
 from envs.scoreboard import clip_rows, shared_rows, summary
 from envs.world import CONTROL_HZ, Cast, WorldConfig, fall_judge, playing_env, switching_env
-from imdy_jax.imitation.evaluate import PushConfig, evaluate_pushes, evaluate_together
+from imdy_jax.imitation.evaluate import ClipScore, PushConfig, evaluate_pushes, evaluate_together
 from imdy_jax.imitation.evaluate_falls import FallenConfig
 from imdy_jax.imitation.evaluate_switches import SwitchingConfig, evaluate_switches
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.report import Table, command, show
 from imdy_jax.run import enable_compilation_cache
+
+Shares = list[tuple[Trained, np.ndarray]]  # who plays which rows of the cast
 
 
 def main(
@@ -66,56 +68,67 @@ def main(
     world = replace(config.world, substeps=substeps, engine=engine)
     scores, who = evaluate_together(players, playing_env(cast, world, cast.subjects), cast.lengths)
     by = [f", {column_name(k)}" if len(players) > 1 else "" for k in who]
-    rows: list[tuple] = clip_rows(cast.clips, scores, by) if len(cast.bodies) == 1 else shared_rows(cast.clips, scores)
-    success, *errors, diverged = summary(scores)
-    seconds = sum(clip.duration for clip in cast.clips)
-    if len(cast.bodies) > 1:
-        first = cast.subjects == 0
-        for label, chosen in (("by the first person", first), ("by the others", ~first)):
-            share, *own, _ = summary([s for s, ours in zip(scores, chosen, strict=True) if ours])
-            rows.append((f"{label}: the successes' means", f"{share:.1f} %", None, *own))
-    rows.append(("all: the successes' means", f"{success:.1f} %", seconds, *errors))
-    if push.per_clip and success:
-        followed = np.array([s.success for s in scores])
-        standing = [(trained, np.flatnonzero(followed & (who == k))) for k, trained in enumerate(players)]
-        held = [pushed(cast, world, trained, own, push, config.seed) for trained, own in standing if len(own)]
-        shoved = 100 * np.concatenate(held).mean()
-        label = f"pushed, {push.newtons:g} N for {push.steps / CONTROL_HZ:.1f} s"
-        rows.append((label, f"{shoved:.1f} % recovered", *[None] * 5))
+    alone = len(cast.bodies) == 1
+    rows: list[tuple] = clip_rows(cast.clips, scores, by) if alone else shared_rows(cast.clips, scores)
+    rows += means(cast, scores)
     shares = [(trained, np.flatnonzero(who == k)) for k, trained in enumerate(players)]
+    shares = [(trained, own) for trained, own in shares if len(own)]
+    followed = np.array([s.success for s in scores])
+    if push.per_clip and followed.any():
+        rows.append(pushed(cast, world, [(trained, own[followed[own]]) for trained, own in shares], push, config.seed))
     if fallen.per_clip:
-        up = [fall_judge(cast, world, own, fallen, config.seed)(trained) for trained, own in shares if len(own)]
-        near, seconds = world.task.recovery.near, fallen.steps / CONTROL_HZ
-        label = f"fallen, {seconds:.1f} s to be within {near:g} m and follow"
-        rows.append((label, f"{100 * np.concatenate(up).mean():.1f} % got up", *[None] * 5))
+        rows.append(risen(cast, world, shares, fallen, config.seed))
     if switching.per_clip:
-        played = [changed(cast, world, trained, own, switching, config.seed) for trained, own in shares if len(own)]
-        survived, steps = (np.concatenate(x) for x in zip(*played, strict=True))
-        arrived = np.isfinite(steps)
-        took = f", in {np.median(steps[arrived]) / CONTROL_HZ:.2f} s (median)" if arrived.any() else ""
-        share = f"{100 * survived.mean():.1f} % of {len(survived)} survived"
-        rows.append((f"changing clips, {switching.rate:g} per s", share, *[None] * 5))
-        there = f"{100 * arrived.mean():.1f} %{took}"
-        rows.append((f"within {switching.near:g} m of the new one", there, *[None] * 5))
+        rows += changed(cast, world, shares, switching, config.seed)
+    diverged = sum(s.diverged for s in scores)
     notes = (f"{len(rejected)} motion(s) left out by the checks, {diverged} simulation(s) diverged",)
     headings = ("clip", "followed", "s", "MPJPE mm", "root-rel. mm", "vel. mm/frame", "acc. mm/frame²")
     show(Table(f"Imitator at {substeps} substeps", headings, tuple(rows), notes), json)
 
 
-def pushed(
-    cast: Cast, world: WorldConfig, trained: Trained, rows: np.ndarray, push: PushConfig, seed: int
-) -> np.ndarray:
-    """Whether the humanoid recovers from each push in rows of the cast (R, P)."""
-    env = playing_env(cast, world, np.repeat(cast.subjects[rows], push.per_clip))
-    return evaluate_pushes(trained, env, rows, cast.lengths[rows], push, seed)
+def means(cast: Cast, scores: list[ClipScore]) -> list[tuple]:
+    """Success and the successes' means of all, and where there are several people, of the first and of the others."""
+    rows, first = [], cast.subjects == 0
+    if len(cast.bodies) > 1:
+        for label, chosen in (("by the first person", first), ("by the others", ~first)):
+            share, *own, _ = summary([s for s, ours in zip(scores, chosen, strict=True) if ours])
+            rows.append((f"{label}: the successes' means", f"{share:.1f} %", None, *own))
+    success, *errors, _ = summary(scores)
+    seconds = sum(clip.duration for clip in cast.clips)
+    return [*rows, ("all: the successes' means", f"{success:.1f} %", seconds, *errors)]
 
 
-def changed(
-    cast: Cast, world: WorldConfig, trained: Trained, rows: np.ndarray, switching: SwitchingConfig, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Whether the humanoid survives each change of clip (C,), and control steps until it is near the new one (C,)."""
-    env = switching_env(cast, world, np.repeat(cast.subjects[rows], switching.per_clip), switching.rate)
-    return evaluate_switches(trained, env, rows, cast.lengths, switching, seed)
+def pushed(cast: Cast, world: WorldConfig, shares: Shares, push: PushConfig, seed: int) -> tuple:
+    """From how many pushes the humanoid recovers."""
+    held = []
+    for trained, rows in ((trained, own) for trained, own in shares if len(own)):
+        env = playing_env(cast, world, np.repeat(cast.subjects[rows], push.per_clip))
+        held.append(evaluate_pushes(trained, env, rows, cast.lengths[rows], push, seed))
+    label = f"pushed, {push.newtons:g} N for {push.steps / CONTROL_HZ:.1f} s"
+    return label, f"{100 * np.concatenate(held).mean():.1f} % recovered", *[None] * 5
+
+
+def risen(cast: Cast, world: WorldConfig, shares: Shares, fallen: FallenConfig, seed: int) -> tuple:
+    """From how many falls it gets up."""
+    up = [fall_judge(cast, world, rows, fallen, seed)(trained) for trained, rows in shares]
+    label = f"fallen, {fallen.steps / CONTROL_HZ:.1f} s to be within {world.task.recovery.near:g} m and follow"
+    return label, f"{100 * np.concatenate(up).mean():.1f} % got up", *[None] * 5
+
+
+def changed(cast: Cast, world: WorldConfig, shares: Shares, switching: SwitchingConfig, seed: int) -> list[tuple]:
+    """How many changes of clip it survives, and how soon it is near the new one."""
+    played = []
+    for trained, rows in shares:
+        env = switching_env(cast, world, np.repeat(cast.subjects[rows], switching.per_clip), switching.rate)
+        played.append(evaluate_switches(trained, env, rows, cast.lengths, switching, seed))
+    survived, steps = (np.concatenate(x) for x in zip(*played, strict=True))
+    arrived = np.isfinite(steps)
+    took = f", in {np.median(steps[arrived]) / CONTROL_HZ:.2f} s (median)" if arrived.any() else ""
+    share, there = f"{100 * survived.mean():.1f} % of {len(survived)} survived", f"{100 * arrived.mean():.1f} %{took}"
+    return [
+        (f"changing clips, {switching.rate:g} per s", share, *[None] * 5),
+        (f"within {switching.near:g} m of the new one", there, *[None] * 5),
+    ]
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ class TuneConfig:
 def main(
     data: tuple[str, ...] = ("../shared/data/force_plates",), test: tuple[str, ...] = (),
     solver: str = "pretrained/imdys-segments", config: TuneConfig = TuneConfig(), run: str = "runs/tuned",
-    overwrite: bool = False,
+    resume: bool = False, overwrite: bool = False,
 ) -> None:  # fmt: skip
     """Tune and judge.
 
@@ -62,13 +62,14 @@ def main(
       solver: run folder of fit_solver.py, or a published one, to begin with.
       config: how.
       run: run folder to write.
+      resume: go on with the run that is there.
       overwrite: throw away the run that is there.
     """
     enable_compilation_cache()
     begun = RunFolder.open(solver)
     before = load_solver(begun)
     known, others = record(find_trials(*data), config), record(find_trials(*test), config) if test else []
-    folder = RunFolder.create(run, config, config.seed, overwrite=overwrite)
+    folder = RunFolder.create(run, config, config.seed, resume=resume, overwrite=overwrite)
     sequences = [one for recording in known for one in windows(recording, before, config)]
     print(f"{len(known)} trials of {len({r.person for r in known})} people, {len(sequences)} sequences")
     scores: dict[str, dict[str, Scores]] = {}

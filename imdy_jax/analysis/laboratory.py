@@ -27,7 +27,7 @@ from imdy_jax.biomechanics.force_plates import (
 from imdy_jax.biomechanics.ground_reaction import Reactions, estimate_reactions
 from imdy_jax.biomechanics.marker_fit import FittedPerson, fit_motion, fit_person
 from imdy_jax.biomechanics.opensim_gait import sagittal_moments
-from imdy_jax.biomechanics.opensim_storage import read_markers
+from imdy_jax.biomechanics.opensim_storage import Markers, read_markers
 from imdy_jax.body.person import Body
 from imdy_jax.dataset.blocks import map_frames
 from imdy_jax.dynamics.kinematics import forward_kinematics
@@ -99,15 +99,24 @@ def recordings(trials: list[Trial], sex: str) -> Iterator[Recording | str]:
     files, fitted = people(trials), dict[Path, FittedPerson]()
     for trial in trials:
         try:
-            truth = reference(trial)
+            truth, markers = reference(trial), read_markers(str(trial.markers))
             if trial.model not in fitted:
-                fitted[trial.model] = fit_person([read_markers(f) for f in files[trial.model]], sex, truth.mass)
-            one, markers = fitted[trial.model], read_markers(str(trial.markers))
+                fitted[trial.model] = fit_person(list(_readable(files[trial.model])), sex, truth.mass)
+            one = fitted[trial.model]
             motion = fit_motion(markers, one, trial.name, belt=tuple(truth.belt))
             person = "-".join(trial.model.absolute().parts[-3:-1])
             yield Recording(person, truth, one.body, motion.clip, float(markers.time[0]))
         except ValueError as error:
             yield f"{trial.name}: {error}"
+
+
+def _readable(files: list[Path]) -> Iterator[Markers]:
+    """What the marker files hold, but for those that cannot be read: their own trials tell why."""
+    for file in files:
+        try:
+            yield read_markers(file)
+        except ValueError:
+            continue
 
 
 def told_by(solution: Solution, start: float, time: np.ndarray) -> dict[str, Said]:
