@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
+from envs.composing import informed_composer
 from envs.imitator import COMPOSER, ImitatorConfig, column_name, load_policy, publish
 from envs.scoreboard import Scoreboard, summary
 from envs.world import Cast, playing_env, training_env, training_falls
@@ -26,7 +28,7 @@ from imdy_jax.imitation.mining import (
 )
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.train import Method, reinforcement, train
-from imdy_jax.run import RunFolder, read_metrics
+from imdy_jax.run import Checkpoints, RunFolder, read_metrics
 
 
 class Course(NamedTuple):
@@ -95,7 +97,11 @@ def train_composer(course: Course, columns: list[Trained]) -> Trained:
     run = RunFolder.create(course.folder.path / COMPOSER, config, config.seed, resume=True)
     everything = np.arange(len(cast.clips))
     board = course.board(run, f"Composer of {len(columns)} columns", everything)
-    learning = reinforcement(training_env(cast, config.world, config.num_envs), config.train.ppo, columns=columns)
+    env, ppo = training_env(cast, config.world, config.num_envs), config.train.ppo
+    riser = _riser(course, len(columns))
+    key, fresh = jax.random.PRNGKey(config.seed), Checkpoints(run.path / "checkpoints").latest_step() is None
+    begin = informed_composer(env, columns, riser, ppo, key) if fresh and riser is not None else None
+    learning = reinforcement(env, ppo, begin, columns)
     lasting = replace(config, train=replace(config.train, minutes=mining.compose_minutes))
 
     def assess(judged: Judged, best: Judged, scores: list[ClipScore]) -> bool:
@@ -104,6 +110,15 @@ def train_composer(course: Course, columns: list[Trained]) -> Trained:
 
     _train_assessed(learning, course, lasting, run, everything, assess)
     return load_policy(run, config, columns)
+
+
+def _riser(course: Course, count: int) -> int | None:
+    """Number of the column that has learnt to get up, where one has, others have not, and who has fallen is led."""
+    if not course.config.world.task.recovery.led:
+        return None
+    folders = [RunFolder.open(course.folder.path / column_name(number)) for number in range(count)]
+    rising = [folder.config(ImitatorConfig).world.task.recovery.share > 0 for folder in folders]
+    return rising.index(True) if 0 < sum(rising) < count else None
 
 
 def _train_column(

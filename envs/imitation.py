@@ -204,6 +204,12 @@ class ImitationEnv:
         history = self._style.until(clip, frame) if self._style else None
         return begin(self.table, row, history, self._falls, humanoid, draw, share, self.config.recovery)
 
+    def led(self, state: TaskState) -> jax.Array:
+        """Who (N,) bool is being led up, or waited for before that."""
+        if self._rises is None or state.recovery is None:
+            return jnp.zeros(self.num_envs, bool)
+        return state.recovery.active | self._rises.leads[state.clip]
+
     def demonstrate(self, key: jax.Array, count: int) -> jax.Array:
         """What style is judged by (count, K · 196), at random moments of the reference."""
         return flat(self._style.draw(key, count) if self._style else None, jnp.zeros(count, bool))

@@ -9,6 +9,7 @@ from small_world import FPS, swaying, zeros
 from toy_humanoid import toy_humanoid
 
 from envs.c_physics import CPhysics
+from envs.composing import informed_composer
 from envs.imitation import ImitationEnv
 from envs.recovery import RecoveryConfig
 from envs.reference import body_state, build_table
@@ -17,6 +18,7 @@ from envs.switching import put_bodies
 from envs.task import TaskConfig
 from imdy_jax import humanoid
 from imdy_jax.imitation.evaluate_falls import FallenConfig, make_fall_judge
+from imdy_jax.imitation.policy import Trained, init_normalizer, make_policy, normalize
 from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.train import reinforcement
 
@@ -142,6 +144,25 @@ def test_who_strays_and_lies_is_led_anew_from_there(env, step, fallen):
     assert set(np.asarray(result.state.clip).tolist()) <= {RISE, PRONE}
     assert float(jnp.abs(result.state.physics.q - fallen.physics.q).max()) < 1.0  # in place
     assert float(result.state.recovery.gap.max()) < 0.6
+
+
+def test_a_composer_begins_by_giving_who_is_led_up_to_the_column_that_has_learnt_it(env, fallen):
+    policy = make_policy((16,), (16,), env.action_size, 0.1)
+    params = policy.init(jax.random.PRNGKey(0), env.observation_size)
+    columns = [Trained(policy, params, init_normalizer(env.observation_size))] * 2
+    composer = informed_composer(env, columns, 1, PPOConfig(hidden=(32,), critic_hidden=(16,)), jax.random.PRNGKey(3))
+    clip = jnp.arange(COUNT) % 2 * RISE  # every other one is on its way up, the others sway
+    upright, seen = env.start(clip, jnp.full(COUNT, 8), jax.random.PRNGKey(4))
+    lying = env.tracker.observe(
+        jax.vmap(body_state)(env.physics.humanoid, fallen.physics.q, fallen.physics.v),
+        fallen.clip, fallen.frame, fallen.recovery, fallen.placed,
+    )  # fmt: skip
+    np.testing.assert_array_equal(env.led(upright), clip == RISE)
+    assert env.led(fallen).all()
+    for observation, led in ((seen, clip == RISE), (lying, jnp.ones(COUNT, bool))):
+        weights = jax.nn.softmax(composer.policy.actor.apply(composer.params["actor"],
+                                                             normalize(composer.normalizer, observation)))  # fmt: skip
+        np.testing.assert_allclose(weights[:, 1], led, atol=0.2)
 
 
 class _Lifted(ImitationEnv):
