@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -87,7 +88,7 @@ def adopt(course: Course, paths: Sequence[str]) -> None:
         publish(path, str(partial))
         shutil.rmtree(column, ignore_errors=True)
         partial.rename(column)
-    frozen = tuple(Column(rows, frozen=f"trained apart, {path}") for path in paths)
+    frozen = tuple(Column(rows, frozen=f"trained apart, {Path(path).name}") for path in paths)
     write_curriculum(folder, Curriculum(tuple(course.names), frozen))
 
 

@@ -172,14 +172,15 @@ class ImitationEnv:
     def _switch(
         self, state: TaskState, may: jax.Array, onwards: jax.Array, draw: jax.Array
     ) -> tuple[TaskState, jax.Array | None]:
-        """Those who are to go onwards (N,) bool, and some of those who may (N,) bool and do not recover, go on with
-        another clip; and who does (N,) bool.
+        """Those who are to go onwards (N,) bool, from its beginning, and some of those who may (N,) bool and do not
+        recover, from any moment, go on with another clip; and who does (N,) bool.
         """
         if state.placed is None:
             return state, None
         whether, which = jax.random.split(jax.random.fold_in(draw, _SWITCH))
         may = may if state.recovery is None else may & ~state.recovery.active
         clip, frame = self._draw_starts(which, state.tally, state.clip)
+        frame = jnp.where(onwards, 0, frame)  # who has just got up begins at the beginning
         chosen = onwards | draw_switches(self.config.switch, whether, self.num_envs, self._seconds)
         switched = may & (clip != state.clip) & chosen
         met = meeting(state.physics.q, self.table.q[self.table.row(clip, frame)], self.config.switch)

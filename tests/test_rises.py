@@ -130,6 +130,7 @@ def test_at_the_end_of_the_way_up_one_goes_on_with_another_clip_from_there(env, 
     assert result.terms["recovered"].all() and result.terms["switched"].all()
     assert not (result.truncated | result.terminated).any()
     np.testing.assert_array_equal(result.state.clip, SWAY)  # and does not lie down for the other way up
+    np.testing.assert_array_equal(result.state.frame, 0)
     q = result.state.physics.q
     wanted = put_bodies(result.state.placed, table.at(result.state.clip, result.state.frame))
     np.testing.assert_allclose(wanted.position[:, 0, :2], q[:, :2], atol=1e-5)
