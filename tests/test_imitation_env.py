@@ -9,7 +9,7 @@ from small_world import small_env, zeros
 
 from envs.observation import FORESEEN, observation_size, observe
 from envs.reference import Bodies
-from envs.reward import RewardScales, imitation_terms
+from envs.reward import RewardScales, RewardWeights, effort_term, imitation_terms, total
 from imdy_jax import rotation
 
 
@@ -135,6 +135,14 @@ def test_reward_terms_are_one_on_the_reference_and_fall_with_the_error(env):
     assert all(float(x) == pytest.approx(1.0, abs=1e-5) for x in imitation_terms(bodies, bodies, scales).values())
     off = bodies._replace(position=bodies.position + jnp.asarray([0.1, 0.0, 0.0]))
     assert float(imitation_terms(off, bodies, scales)["position"]) == pytest.approx(np.exp(-100 * 0.01), rel=1e-3)
+
+
+def test_effort_is_the_square_of_all_torques_by_mass_and_costs_its_weight():
+    torque = np.random.default_rng(0).normal(size=(4, 23, 3)) * 50.0
+    square = np.mean([np.sum(substep**2) for substep in torque])
+    effort = effort_term(jnp.asarray(torque), jnp.asarray(70.0))
+    assert float(effort) == pytest.approx(-square / 70.0**2, rel=1e-5)
+    assert float(total({"effort": effort}, RewardWeights(effort=0.1))) == pytest.approx(0.1 * float(effort))
 
 
 def test_the_same_key_gives_the_same_episodes(env, step):

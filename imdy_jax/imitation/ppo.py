@@ -44,7 +44,6 @@ class PPOConfig:
     least_divergence: float = 0.02  # small steps at the end, where their noise is what limits
     halving: float = 2e6  # samples in which the target halves
     bound_weight: float = 1.0  # on the square of the mean action beyond ±1
-    rest_weight: float = 0.0  # on the square of the mean action: legs that strain against each other earn nothing
     gradient_norm: float = 1.0
     averaging: float = 0.05  # weight of an iteration's actor in the running average that is deployed
     hearing: int = 20  # iterations in which the critic gets to know a policy that did not begin here
@@ -250,17 +249,15 @@ def _loss(policy: Policy, config: PPOConfig, params: dict, batch: Batch) -> tupl
     actor = -jnp.mean(jnp.minimum(ratio * advantage, limited * advantage))
     critic = jnp.mean((policy.value(params, batch.seen) - batch.value_target) ** 2)
     bound = jnp.mean(jnp.sum(jnp.maximum(jnp.abs(mean) - 1.0, 0.0) ** 2, axis=-1))
-    square = jnp.mean(jnp.sum(mean**2, axis=-1))
     measured = {
         "actor_loss": actor,
         "critic_loss": critic,
         "bound_loss": bound,
-        "square_action": square,
         "divergence": jnp.mean(policy.divergence(mean, batch.mean)),
         "clipped_ratio": jnp.mean(jnp.abs(ratio - 1.0) > config.clip),
         "unexplained_variance": critic / (jnp.var(batch.value_target) + 1e-12),
     }
-    return actor + critic + config.bound_weight * bound + config.rest_weight * square, measured
+    return actor + critic + config.bound_weight * bound, measured
 
 
 def _adam(config: PPOConfig) -> optax.GradientTransformation:
