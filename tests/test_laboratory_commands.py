@@ -56,7 +56,7 @@ def test_a_standing_person_bears_its_weight_by_every_method_and_a_torn_trial_is_
     assert methods <= {method for trial, method in forces if trial == "static1"}
     for method in methods:
         vertical = forces["static1", method][0]
-        assert 0 < vertical < (12 if method == RAW else 3), "both feet together bear the weight, in %"
+        assert 0 < vertical < (12 if method == RAW else 6), f"{method}: both feet bear the weight, to {vertical} %"
     assert max(moments["static1", PLATES][::2]) < 0.25  # N·m/kg: hip, knee, ankle
     assert (tmp_path / "figures" / "static1.png").stat().st_size > 10_000
     with pytest.raises(ValueError, match=r"found 0 trials with markers named like 'nobody'"):
