@@ -51,5 +51,5 @@ def _means(scores: dict[str, dict[str, Scores]]) -> dict[str, Scores]:
 
 def _mean(scores: list[Scores]) -> Scores:
     each = (np.ma.masked_invalid(np.stack(x)) for x in zip(*(s.errors for s in scores), strict=True))
-    by = Errors(*(x.mean(axis=0).filled(np.nan) for x in each))  # who runs has no double support
+    by = Errors(*(np.ma.filled(x.mean(axis=0), np.nan) for x in each))  # who runs has no double support
     return Scores(by, *(np.mean(np.stack([s[k] for s in scores]), axis=0) for k in (1, 2, 3)))
