@@ -72,8 +72,9 @@ class ImitationEnv:
         return self._started(clip, frame, key, key, 0.0)
 
     def start_fallen(self, clip: jax.Array, frame: jax.Array, key: jax.Array) -> tuple[TaskState, jax.Array]:
-        """Every humanoid fallen beside its reference at frame (N,) of clip (N,), where that waits for it, or where it is
-        led, over the nearest moment of a way up in place of that.
+        """Every humanoid fallen beside its reference at frame (N,) of clip (N,), where that waits for it.
+
+        Who is led has the nearest moment of a way up for its reference.
 
         Raises ValueError where no episode begins fallen.
         """
