@@ -10,9 +10,10 @@ import jax
 import numpy as np
 
 from envs.composing import informed_composer
+from envs.fall_judges import training_falls
 from envs.imitator import COMPOSER, ImitatorConfig, column_name, load_policy, publish
 from envs.scoreboard import Scoreboard, summary
-from envs.world import Cast, playing_env, training_env, training_falls
+from envs.world import Cast, playing_env, training_env
 from imdy_jax.imitation.best import Best
 from imdy_jax.imitation.evaluate import ClipScore, make_judge
 from imdy_jax.imitation.mining import (

@@ -8,10 +8,12 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from envs.imitator import COLUMN, COMPOSER, ImitatorConfig, begin_with
 from envs.people import load_cast
-from envs.world import Cast
+from envs.rises import find_rises
+from envs.world import Cast, own_clips
 from imdy_jax.imitation.mining import FILE, check_mining
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.processes import in_turn, same, together
@@ -49,7 +51,10 @@ def prepare(
         for path in columns:
             begin_with(path, config)
         begin = begin_with(from_pretrained, config) if from_pretrained else None
-        return *load_cast(config.people), begin
+        cast, rejected = load_cast(config.people)
+        if config.world.task.recovery.led:
+            find_rises(cast.table, own_clips(cast, np.arange(len(cast.clips)), np.unique(cast.subjects)))
+        return cast, rejected, begin
 
     cast, rejected, begin = together(load)
     same("config", json.dumps(to_json(config)))

@@ -35,6 +35,11 @@ class RecoveryConfig:
         for name in ("steps", "near", "patience", "sight", "action_scale", "falls"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"recovery.{name} is {getattr(self, name)}, expected more than 0")
+        if self.led and not self.on:
+            raise ValueError(
+                "recovery.led with recovery.share and recovery.harvest 0, expected one of them to be more: nobody ever "
+                "falls; set recovery.share, or leave it out"
+            )
         if not self.away >= 0.0:
             raise ValueError(f"recovery.away is {self.away} m, expected a distance that is not negative")
 

@@ -1,7 +1,6 @@
 """Building the imitation task from people and motions."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -24,13 +23,10 @@ from imdy_jax import humanoid
 from imdy_jax.body.person import Body
 from imdy_jax.humanoid import Humanoid
 from imdy_jax.imitation.evaluate import FAILURE_DISTANCE
-from imdy_jax.imitation.evaluate_falls import FallenConfig, make_fall_judge
-from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.sharding import spread
 from imdy_jax.motion.clip import Clip, generalized_positions
 
 CONTROL_HZ = 30.0
-_FALLS = 64  # that a policy in training is judged by, at least
 
 
 @dataclass(frozen=True)
@@ -88,7 +84,7 @@ def training_env(cast: Cast, config: WorldConfig, num_envs: int, rows: np.ndarra
     players = np.unique(cast.subjects[rows])
     subject = players[np.arange(num_envs) % len(players)]
     physics = make_physics(_take(cast.humanoids, subject), config.engine, config.substeps, shared=True)
-    return ImitationEnv(physics, cast.table, config.task, _own_clips(cast, rows, subject), cast.guide)
+    return ImitationEnv(physics, cast.table, config.task, own_clips(cast, rows, subject), cast.guide)
 
 
 def training_mesh(env: ImitationEnv) -> Mesh | None:
@@ -113,30 +109,8 @@ def playing_env(
     physics = make_physics(_take(cast.humanoids, subjects), config.engine, config.substeps, record)
     limit = FAILURE_DISTANCE if recovery.led and recovery.harvest else float("inf")
     task = _undisturbed(config.task, stray_limit=limit, recovery=recovery)
-    choices = _own_clips(cast, np.arange(len(cast.clips)), subjects) if recovery.led else None
+    choices = own_clips(cast, np.arange(len(cast.clips)), subjects) if recovery.led else None
     return ImitationEnv(physics, cast.table, task, choices, cast.guide)
-
-
-def fall_judge(
-    cast: Cast, config: WorldConfig, rows: np.ndarray, fallen: FallenConfig, seed: int
-) -> Callable[[Trained], np.ndarray]:
-    """Whether a policy gets up from each fall beside rows of the cast (R, K) bool (make_fall_judge).
-
-    The falls are others than those that it was trained with.
-    """
-    asked, led = config.task.recovery, config.task.recovery.led
-    recovery = replace(asked, share=1.0, harvest=1.0 if led else 0.0, steps=fallen.steps, seed=asked.seed + 1)
-    env = playing_env(cast, config, np.repeat(cast.subjects[rows], fallen.per_clip), recovery=recovery)
-    return make_fall_judge(env, rows, cast.lengths[rows], fallen, seed, again=led)
-
-
-def training_falls(cast: Cast, config: WorldConfig, rows: np.ndarray, seed: int) -> Callable[[Trained], float] | None:
-    """The share of falls beside rows of the cast that a policy gets up from; None where no episode begins fallen."""
-    if not config.task.recovery.share:
-        return None
-    fallen = FallenConfig(per_clip=-(-_FALLS // len(rows)))
-    judge = fall_judge(cast, config, rows, fallen, seed)
-    return lambda trained: float(np.mean(judge(trained)))
 
 
 def switching_env(cast: Cast, config: WorldConfig, subjects: np.ndarray, rate: float) -> ImitationEnv:
@@ -146,7 +120,7 @@ def switching_env(cast: Cast, config: WorldConfig, subjects: np.ndarray, rate: f
     switch, starts = replace(config.task.switch, rate=rate), replace(config.task.starts, floor=1.0)
     task = _undisturbed(config.task, stray_limit=FAILURE_DISTANCE, switch=switch, starts=starts)
     physics = make_physics(_take(cast.humanoids, subjects), config.engine, config.substeps)
-    choices = _own_clips(cast, np.arange(len(cast.clips)), subjects)
+    choices = own_clips(cast, np.arange(len(cast.clips)), subjects)
     return ImitationEnv(physics, cast.table, task, choices, cast.guide)
 
 
@@ -180,7 +154,7 @@ def _undisturbed(task: TaskConfig, **changes: Any) -> TaskConfig:
     return replace(task, **(still | changes))
 
 
-def _own_clips(cast: Cast, rows: np.ndarray, subjects: np.ndarray) -> np.ndarray:
+def own_clips(cast: Cast, rows: np.ndarray, subjects: np.ndarray) -> np.ndarray:
     """Those of the rows that each of the subjects (N,) plays (N, K); who has fewer than others has some twice."""
     own = {s: rows[cast.subjects[rows] == s] for s in np.unique(subjects)}
     most = max(len(clips) for clips in own.values())

@@ -17,10 +17,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from envs.fall_judges import fall_judge
 from envs.imitator import column_name, lead, open_columns
 from envs.people import load_cast
 from envs.scoreboard import clip_rows, shared_rows, summary
-from envs.world import CONTROL_HZ, Cast, WorldConfig, fall_judge, playing_env, switching_env
+from envs.world import CONTROL_HZ, Cast, WorldConfig, playing_env, switching_env
 from imdy_jax.imitation.evaluate import ClipScore, PushConfig, evaluate_pushes, evaluate_together
 from imdy_jax.imitation.evaluate_falls import FallenConfig
 from imdy_jax.imitation.evaluate_switches import SwitchingConfig, evaluate_switches
@@ -60,7 +61,9 @@ def main(
     enable_compilation_cache()
     opened = open_columns(imitator)
     config, players = opened.config, opened.players(column)
-    people = replace(config.people, motions=motions or config.people.motions, check=check)
+    people = replace(config.people, check=check)
+    if motions is not None:  # as they are, and not as those that it was trained on
+        people = replace(people, motions=motions, mirrored=False, speeds=(1.0,))
     if subjects is not None:
         people = replace(people, subjects=subjects, subject_seed=subject_seed)
     cast, rejected = load_cast(people)

@@ -22,13 +22,14 @@ import jax
 import numpy as np
 
 from envs.columns import Course, adopt, train_columns, train_composer
+from envs.fall_judges import training_falls
 from envs.imitation import ImitationEnv
 from envs.imitator import COMPOSER, ImitatorConfig, column_name
 from envs.preparing import composing, make_folder, prepare
 from envs.scoreboard import Scoreboard, overview, summary
 from envs.tutored import TutoredEnv, make_lessons
 from envs.ways import Known, find_ways, make_guide
-from envs.world import Cast, playing_env, training_env, training_falls, training_mesh
+from envs.world import Cast, playing_env, training_env, training_mesh
 from imdy_jax.imitation.best import Best
 from imdy_jax.imitation.evaluate import evaluate, evaluate_together
 from imdy_jax.imitation.mining import Judged

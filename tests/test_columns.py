@@ -19,6 +19,7 @@ import envs.columns
 from envs.columns import Course, train_columns
 from envs.imitator import ImitatorConfig, begin_with, open_columns, open_imitator, performers, publish
 from envs.people import PeopleConfig, load_cast
+from envs.recovery import RecoveryConfig
 from envs.task import TaskConfig
 from envs.world import WorldConfig, playing_env, training_env
 from imdy_jax.body.anthropometric import anthropometric_body
@@ -182,6 +183,9 @@ def test_policies_that_were_trained_apart_are_composed_and_taken_along(run, tmp_
     for wrong, changed, begin in ((apart[:1], once, None), (apart, config, None), (apart, once, apart[0])):
         with pytest.raises(ValueError, match=r"--columns names . with config\.mining\.columns"):
             script.main(changed, str(tmp_path / "refused"), columns=wrong, from_pretrained=begin)
+    lying = replace(once.world.task, recovery=RecoveryConfig(led=True, share=0.5))
+    with pytest.raises(ValueError, match=r"recovery\.led: found 0 clips that begin lying .* add get-ups"):
+        script.main(replace(once, world=replace(once.world, task=lying)), str(tmp_path / "refused"))
     assert not (tmp_path / "refused").exists()
 
 

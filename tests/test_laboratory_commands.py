@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imdy_jax.analysis.laboratory import ANALYTIC, CORRECTED, PLATES, RAW, REDUCED
+from imdy_jax.analysis.laboratory import ANALYTIC, CORRECTED, MODEL, PLATES, RAW, REDUCED
 from imdy_jax.run import RunFolder
 from imdy_jax.solver.fit import load_solver
 from imdy_jax.solver.fitted import FittedTo
@@ -54,10 +54,12 @@ def test_a_standing_person_bears_its_weight_by_every_method_and_a_torn_trial_is_
     forces, moments = (_rows(tmp_path / "tables" / f"{name}.json") for name in ("forces", "moments"))
     methods = {ANALYTIC, RAW, CORRECTED, REDUCED}
     assert methods <= {method for trial, method in forces if trial == "static1"}
+    plates = forces["static1", MODEL][0]  # what the scales of plates and model differ by
     for method in methods:
         vertical = forces["static1", method][0]
-        assert 0 < vertical < (12 if method == RAW else 6), f"{method}: both feet bear the weight, to {vertical} %"
-    assert max(moments["static1", PLATES][::2]) < 0.25  # N·m/kg: hip, knee, ankle
+        assert 0 < vertical < min(plates + 0.5, 4.5), f"{method}: both feet bear the weight, to {vertical} %"
+    assert max(moments["static1", PLATES][::2]) < 0.1  # N·m/kg: hip, knee, ankle
+    assert max(moments["static1", REDUCED][::2]) < 0.2
     assert (tmp_path / "figures" / "static1.png").stat().st_size > 10_000
     with pytest.raises(ValueError, match=r"found 0 trials with markers named like 'nobody'"):
         script.main(str(laboratory), SOLVER, only="nobody", out=str(tmp_path))

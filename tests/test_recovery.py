@@ -142,6 +142,8 @@ def test_who_is_laid_down_is_only_turned_and_moved(falls):
         (lambda: RecoveryConfig(share=1.5), r"recovery\.share is 1\.5, expected a share within 0 … 1"),
         (lambda: RecoveryConfig(harvest=-0.1), r"recovery\.harvest is -0\.1"),
         (lambda: RecoveryConfig(steps=0), r"recovery\.steps is 0, expected more than 0"),
+        (lambda: RecoveryConfig(led=True), r"recovery\.led with recovery\.share and recovery\.harvest 0"),
+        (lambda: RecoveryConfig(patience=0), r"recovery\.patience is 0, expected more than 0"),
         (lambda: RecoveryConfig(away=-1.0), r"recovery\.away is -1\.0 m"),
         (lambda: TaskConfig(recovery=RecoveryConfig(harvest=0.5, near=0.3)), r"near is 0\.3 m with stray_limit 0\.25"),
         (lambda: PushConfig(probability=2.0), r"push: found probability 2\.0"),
