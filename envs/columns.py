@@ -93,16 +93,20 @@ def adopt(course: Course, paths: Sequence[str]) -> None:
     write_curriculum(folder, Curriculum(tuple(course.names), frozen))
 
 
-def train_composer(course: Course, columns: list[Trained]) -> Trained:
-    """What weighs the columns' actions at every moment, trained on all clips."""
+def train_composer(course: Course, columns: list[Trained], player: np.ndarray) -> Trained:
+    """What weighs the columns' actions at every moment, trained on all clips.
+
+    player (R,): number of the column that plays each row of the cast best, which the composer begins with.
+    """
     cast, config, mining = course.cast, course.config, course.config.mining
     run = RunFolder.create(course.folder.path / COMPOSER, config, config.seed, resume=True)
     everything = np.arange(len(cast.clips))
     board = course.board(run, f"Composer of {len(columns)} columns", everything)
     env, ppo = training_env(cast, config.world, config.num_envs), config.train.ppo
-    riser = _riser(course, len(columns))
-    key, fresh = jax.random.PRNGKey(config.seed), Checkpoints(run.path / "checkpoints").latest_step() is None
-    begin = informed_composer(env, columns, riser, ppo, key) if fresh and riser is not None else None
+    begin = None
+    if Checkpoints(run.path / "checkpoints").latest_step() is None:
+        key = jax.random.PRNGKey(config.seed)
+        begin = informed_composer(env, columns, player, _riser(course, len(columns)), ppo, key)
     learning = reinforcement(env, ppo, begin, columns)
     lasting = replace(config, train=replace(config.train, minutes=mining.compose_minutes))
 
@@ -110,7 +114,7 @@ def train_composer(course: Course, columns: list[Trained]) -> Trained:
         board.add(judged, scores)
         return False
 
-    _train_assessed(learning, course, lasting, run, everything, assess)
+    _train_assessed(learning, course, lasting, run, everything, assess, begin)
     return load_policy(run, config, columns)
 
 
@@ -149,9 +153,10 @@ def _train_column(
 
 def _train_assessed(
     learning: Method, course: Course, own: ImitatorConfig, run: RunFolder, rows: np.ndarray,
-    assess: Callable[[Judged, Judged, list[ClipScore]], bool],
+    assess: Callable[[Judged, Judged, list[ClipScore]], bool], begin: Trained | None = None,
 ) -> None:  # fmt: skip
-    """Train, with an evaluation on rows of the cast every so many minutes and at the end, of which the best is kept.
+    """Train, with an evaluation on rows of the cast every so many minutes and at the end, of which the best is kept;
+    and one before, of what it begins with, where that is given.
 
     assess is told of each, of the best so far and of the clips' scores, and may call it a day.
     """
@@ -168,6 +173,8 @@ def _train_assessed(
         judged = Judged(minutes, samples, failed, summary(scores)[1], down)
         return assess(judged, best.offer(samples // learning.samples, trained, judged), scores)
 
+    if begin is not None:
+        at_milestone(0.0, begin, 0)
     every = course.config.mining.evaluate_every
     trained = train(learning, own.train, run, own.seed, (), at_milestone, every=every)
     last = (read_metrics(run.path / "metrics.jsonl") or [{"seconds": 0.0, "samples": 0}])[-1]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from imdy_jax.imitation.evaluate import horizontal
+from imdy_jax.imitation.evaluate_pushes import horizontal
 
 
 @dataclass(frozen=True)

@@ -47,10 +47,10 @@ class Scoreboard:
 def overview(path: Path, title: str, parts: Sequence[str], together: tuple) -> Table:
     """How the parts of a run, columns and perhaps a composer, were judged with the weights that they keep.
 
-    together: the summary of all clips, each with the first column that follows it.
+    together: the summary of all clips, each with the column that follows it best.
     """
     rows = [(part, *_kept_row(path / part)) for part in parts]
-    rows.insert(0, ("the first column that follows it", None, None, *together))
+    rows.insert(0, ("the column that follows it best", None, None, *together))
     notes = (NOTE, "a column is judged on its own clips: those that the column before it does not follow")
     return Table(f"{title}, {jax.default_backend()}", ("policy", "min", "samples", *COLUMNS), tuple(rows), notes)
 

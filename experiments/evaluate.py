@@ -22,8 +22,9 @@ from envs.imitator import column_name, lead, open_columns
 from envs.people import load_cast
 from envs.scoreboard import clip_rows, shared_rows, summary
 from envs.world import CONTROL_HZ, Cast, WorldConfig, playing_env, switching_env
-from imdy_jax.imitation.evaluate import ClipScore, PushConfig, evaluate_pushes, evaluate_together
+from imdy_jax.imitation.evaluate import ClipScore, evaluate_together
 from imdy_jax.imitation.evaluate_falls import FallenConfig
+from imdy_jax.imitation.evaluate_pushes import PushedConfig, evaluate_pushed_over, evaluate_pushes
 from imdy_jax.imitation.evaluate_switches import SwitchingConfig, evaluate_switches
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.report import Table, command, show
@@ -35,7 +36,7 @@ Shares = list[tuple[Trained, np.ndarray]]  # who plays which rows of the cast
 def main(
     imitator: str = "runs/default/imitator", motions: str | None = None, substeps: int = 2, check: bool = True,
     subjects: int | None = None, subject_seed: int = 1, engine: str = "auto", column: int | None = None,
-    push: PushConfig = PushConfig(per_clip=0),
+    push: PushedConfig = PushedConfig(per_clip=0),
     fallen: FallenConfig = FallenConfig(per_clip=0), switching: SwitchingConfig = SwitchingConfig(per_clip=0),
     json: str = "runs/evaluation/imitator.json",
 ) -> None:  # fmt: skip
@@ -50,8 +51,9 @@ def main(
         was trained on. Of several, a row tells how many follow a clip, and the means are of those.
       subject_seed: of the draw of the others.
       engine: c, mjx or warp; auto takes MJX where there is a GPU or TPU.
-      column: which of its columns plays; by default their composer, or each clip's first column that follows it.
-      push: pushes of the chest in clips that are followed without; the row tells how many are recovered from.
+      column: which of its columns plays; by default their composer, or of each clip the column that follows it best.
+      push: pushes of the chest in clips that are followed without; the row tells how many are recovered from, and
+        a second one, where it gets up along get-ups, after how many it is up again and follows another clip in time.
       fallen: falls beside every clip, which waits; the row tells from how many the humanoid gets up and follows it.
       switching: changes to another clip of the same person, which begins where the humanoid is; two rows tell how many
         it survives, and how soon it is back at its reference.
@@ -78,7 +80,8 @@ def main(
     shares = [(trained, own) for trained, own in shares if len(own)]
     followed = np.array([s.success for s in scores])
     if push.per_clip and followed.any():
-        rows.append(pushed(cast, world, [(trained, own[followed[own]]) for trained, own in shares], push, config.seed))
+        steady = [(trained, own[followed[own]]) for trained, own in shares]
+        rows += pushed(cast, world, [(trained, own) for trained, own in steady if len(own)], push, config.seed)
     if fallen.per_clip:
         rows.append(risen(cast, world, shares, fallen, config.seed))
     if switching.per_clip:
@@ -101,14 +104,24 @@ def means(cast: Cast, scores: list[ClipScore]) -> list[tuple]:
     return [*rows, ("all: the successes' means", f"{success:.1f} %", seconds, *errors)]
 
 
-def pushed(cast: Cast, world: WorldConfig, shares: Shares, push: PushConfig, seed: int) -> tuple:
-    """From how many pushes the humanoid recovers."""
-    held = []
-    for trained, rows in ((trained, own) for trained, own in shares if len(own)):
-        env = playing_env(cast, world, np.repeat(cast.subjects[rows], push.per_clip))
-        held.append(evaluate_pushes(trained, env, rows, cast.lengths[rows], push, seed))
+def pushed(cast: Cast, world: WorldConfig, shares: Shares, push: PushedConfig, seed: int) -> list[tuple]:
+    """From how many pushes the humanoid recovers; and how many it gets over, if need be by falling and getting up."""
+    held, over = [], []
+    asked = world.task.recovery
+    for trained, rows in shares:
+        players, lengths = np.repeat(cast.subjects[rows], push.per_clip), cast.lengths[rows]
+        held.append(evaluate_pushes(trained, playing_env(cast, world, players), rows, lengths, push, seed))
+        if asked.led:
+            env = playing_env(cast, world, players, recovery=replace(asked, share=0.0, harvest=1.0))
+            strayed, up = evaluate_pushed_over(trained, env, rows, lengths, push, seed)
+            over.append(~strayed | up)
     label = f"pushed, {push.newtons:g} N for {push.steps / CONTROL_HZ:.1f} s"
-    return label, f"{100 * np.concatenate(held).mean():.1f} % recovered", *[None] * 5
+    told = [(label, f"{100 * np.concatenate(held).mean():.1f} % recovered", *[None] * 5)]
+    if over:
+        share = 100 * np.concatenate(over).mean()
+        within = f"– or up again within {push.up / CONTROL_HZ:.1f} s and following another clip"
+        told.append((within, f"{share:.1f} %", *[None] * 5))
+    return told
 
 
 def risen(cast: Cast, world: WorldConfig, shares: Shares, fallen: FallenConfig, seed: int) -> tuple:

@@ -81,13 +81,13 @@ def main(
 
 
 def mined(course: Course, title: str, begin: Trained | None) -> Table:
-    """Columns and their composer, and each clip with the first column that follows it."""
+    """Columns and their composer, and each clip with the column that follows it best."""
     cast, config, path = course.cast, course.config, course.folder.path
     columns = train_columns(course, begin)
-    scores, _ = evaluate_together(columns, playing_env(cast, config.world, cast.subjects), cast.lengths)
+    scores, player = evaluate_together(columns, playing_env(cast, config.world, cast.subjects), cast.lengths)
     names = [column_name(k) for k in range(len(columns))]
     if len(columns) > 1 and config.mining.compose_minutes:
-        train_composer(course, columns)
+        train_composer(course, columns, player)
         names.append(COMPOSER)
     table = overview(path, title, names, summary(scores))
     show(table, path / "tables" / "imitator.json")

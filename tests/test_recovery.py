@@ -21,8 +21,8 @@ from envs.reward import recovery_term
 from envs.task import TaskConfig
 from imdy_jax import humanoid, rotation
 from imdy_jax.imitation.amp import StyleConfig
-from imdy_jax.imitation.evaluate import horizontal
 from imdy_jax.imitation.evaluate_falls import FallenConfig, got_up, make_fall_judge
+from imdy_jax.imitation.evaluate_pushes import horizontal
 from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.train import TrainConfig, reinforcement, train
 from imdy_jax.mjcf import TO_MUJOCO, build_model, standing_height
@@ -158,7 +158,7 @@ def test_what_cannot_be_is_refused(made, said):
 def test_what_is_off_leaves_nothing_behind_and_what_is_on_nothing_more_to_see(env):
     plain = small_env(2)
     state, _ = plain.reset(jax.random.PRNGKey(0))
-    assert state.recovery is None and state.push is None and plain._falls is None
+    assert state.recovery is None and state.push is None and plain._resets.falls is None
     kept = [field.name for field in dataclasses.fields(state)]  # a checkpoint holds nothing else, as before
     assert kept == ["physics", "clip", "frame", "history", "tally", "key"]
     assert plain.observation_size == env.observation_size == observation_size(4)

@@ -82,13 +82,13 @@ def test_the_nearest_moment_is_laid_where_one_lies(env, table):
     """Whoever lies as a moment of a way up does, turned and elsewhere, is led from there."""
     person = jax.tree.map(lambda x: x[0], env.physics.humanoid)
     clip = np.arange(COUNT) % 2 + RISE
-    frame = np.asarray(env._rises.frame)[0][np.arange(COUNT) // 2]
+    frame = np.asarray(env._resets.rises.frame)[0][np.arange(COUNT) // 2]
     q = np.array(table.q)[np.asarray(table.start)[clip] + frame]
     about = Rotation.from_rotvec(np.arange(COUNT)[:, None] * np.array([0.0, 0.0, 0.5]))
     q[:, :3] = about.apply(q[:, :3]) + np.array([3.0, -2.0, 0.0])
     q[:, 3:7] = (about * Rotation.from_quat(q[:, 3:7], scalar_first=True)).as_quat(scalar_first=True)
     lying = jax.vmap(body_state, in_axes=(None, 0, 0))(person, jnp.asarray(q), jnp.zeros((COUNT, 75)))
-    found, at, placed, gap = jax.jit(lambda x: nearest(env._rises, table, x, 7))(lying.position)
+    found, at, placed, gap = jax.jit(lambda x: nearest(env._resets.rises, table, x, 7))(lying.position)
     np.testing.assert_array_equal(found, clip)
     assert float(gap.max()) < 1e-4
     np.testing.assert_array_equal(placed.grace, 7)
@@ -151,7 +151,8 @@ def test_a_composer_begins_by_giving_who_is_led_up_to_the_column_that_has_learnt
     policy = make_policy((16,), (16,), env.action_size, 0.1)
     params = policy.init(jax.random.PRNGKey(0), env.observation_size)
     columns = [Trained(policy, params, init_normalizer(env.observation_size))] * 2
-    composer = informed_composer(env, columns, 1, PPOConfig(hidden=(32,), critic_hidden=(16,)), jax.random.PRNGKey(3))
+    player, config = np.zeros(env.table.num_clips, int), PPOConfig(hidden=(32,), critic_hidden=(16,))
+    composer = informed_composer(env, columns, player, 1, config, jax.random.PRNGKey(3))
     clip = jnp.arange(COUNT) % 2 * RISE  # every other one is on its way up, the others sway
     upright, seen = env.start(clip, jnp.full(COUNT, 8), jax.random.PRNGKey(4))
     lying = env.tracker.observe(

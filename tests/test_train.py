@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from small_world import small_env
 
-from imdy_jax.imitation.evaluate import PushConfig, evaluate_pushes, make_judge, score
+from imdy_jax.imitation.evaluate import make_judge, score
+from imdy_jax.imitation.evaluate_pushes import PushedConfig, evaluate_pushes
 from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.train import TrainConfig, load, reinforcement, train
 from imdy_jax.run import RunFolder, read_metrics
@@ -81,7 +82,7 @@ def test_a_failure_ends_the_score_where_it_happens():
 
 
 def test_a_light_push_is_recovered_from_and_a_heavy_one_is_not(env):
-    config = PushConfig(watch=20, settle=5, per_clip=3)
+    config = PushedConfig(watch=20, settle=5, per_clip=3)
     judge = small_env(6, stray_limit=float("inf"))
     lengths, untrained = np.asarray(judge.table.length), _untrained(env)
     recovered = {

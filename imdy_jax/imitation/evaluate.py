@@ -1,7 +1,6 @@
 """Playing clips with a trained policy, deterministically and from the first frame, and judging how well it followed."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -117,67 +116,16 @@ def _judged(player: Player, clips: np.ndarray, lengths: np.ndarray) -> list[Clip
 def evaluate_together(
     policies: Sequence[Trained], env: Environment, lengths: np.ndarray
 ) -> tuple[list[ClipScore], np.ndarray]:
-    """As evaluate, each clip with the first policy that follows it to the end, or else the one that follows it longest.
+    """As evaluate, each clip with the policy that follows it furthest, and of those that follow it to the end the one
+    with the least error.
 
     Also returns which policy that is, (N,).
     """
     together = make_judge(env, np.arange(len(lengths)), lengths)
     judge = together if len(policies) > 1 else partial(evaluate, env=env, lengths=lengths)
     scores = [judge(trained) for trained in policies]
-    best = [int(np.argmax([s.frames for s in own])) for own in zip(*scores, strict=True)]
+    best = [max(range(len(own)), key=lambda k: (own[k].frames, -own[k].mpjpe)) for own in zip(*scores, strict=True)]
     return [scores[k][i] for i, k in enumerate(best)], np.array(best)
-
-
-@dataclass(frozen=True)
-class PushConfig:
-    """Pushes of the chest, each at a moment and in a horizontal direction of its own."""
-
-    newtons: float = 300.0
-    steps: int = 6  # control steps that a push lasts
-    watch: int = 60  # control steps after it
-    settle: int = 15  # of these, the last ones, in which the humanoid has to be back
-    per_clip: int = 8
-
-
-def evaluate_pushes(
-    trained: Trained, env: Environment, clips: np.ndarray, lengths: np.ndarray, config: PushConfig, seed: int
-) -> np.ndarray:
-    """Whether the humanoid recovers from each push (C, P) bool; clips (C,), their lengths (C,) in frames.
-
-    Environment c · P + p plays clips[c]; env lets episodes run on when the humanoid strays, and pushes in its step. To
-    have recovered is to be within FAILURE_DISTANCE of the reference at the end of the watch; a clip too short for that
-    is pushed at once and watched to its end.
-    """
-    draw = np.random.default_rng(seed)
-    many = np.repeat(lengths, config.per_clip)
-    begin = (draw.random(len(many)) * np.maximum(many - 1 - config.steps - config.watch, 1)).astype(int)
-    around = draw.uniform(0.0, 2.0 * np.pi, len(many))
-    force = config.newtons * horizontal(around)
-    over = np.minimum(begin + config.steps + config.watch, many - 1)  # control steps after which it is judged
-    clip = jnp.asarray(np.repeat(clips, config.per_clip))
-
-    def step(carry: tuple, frame: jax.Array) -> tuple:
-        state, observation = carry
-        pushed = (frame >= begin) & (frame < begin + config.steps)
-        push = jnp.where(pushed[:, None], force, 0.0)
-        result = env.step(state, trained.act(observation), push)
-        now = result.transition
-        return (result.state, result.observation), jnp.mean(jnp.linalg.norm(now.position - now.reference, axis=-1), -1)
-
-    start = env.start(clip, jnp.zeros_like(clip), jax.random.PRNGKey(seed))
-    play_on = jax.jit(lambda start: jax.lax.scan(step, start, jnp.arange(int(over.max())))[1])
-    gap = np.asarray(play_on(start)).T
-    held = [
-        np.isfinite(row[:last]).all() and (row[max(last - config.settle, 0) : last] <= FAILURE_DISTANCE).all()
-        for row, last in zip(gap, over, strict=True)
-    ]
-    return np.array(held).reshape(len(lengths), config.per_clip)
-
-
-def horizontal(around: np.ndarray | jax.Array) -> np.ndarray | jax.Array:
-    """Unit vectors (..., 3) in the directions around (...,) rad about the vertical."""
-    xp = jnp if isinstance(around, jax.Array) else np
-    return xp.stack([xp.cos(around), xp.sin(around), xp.zeros_like(around)], axis=-1)
 
 
 def score(position: np.ndarray, reference: np.ndarray) -> ClipScore:

@@ -105,7 +105,8 @@ def train(
         step, seconds = latest, clock["seconds"]
         before = clock.get("before", seconds)
     log = MetricLog(run.path / "metrics.jsonl", resume_step=step if step else None)
-    compiled = advance.lower(learner, method.given).compile()
+    ended = lambda: step >= config.iterations or seconds >= config.minutes * 60  # noqa: E731
+    compiled = advance if ended() else advance.lower(learner, method.given).compile()
 
     def save() -> None:
         checkpoints.save(step, learner, {"seconds": seconds, "before": before})
@@ -124,7 +125,7 @@ def train(
 
     with Progress(round(config.minutes * 60), method.label, "s", initial=round(seconds)) as progress:
         over = tell()
-        while not over and step < config.iterations and seconds < config.minutes * 60:
+        while not over and not ended():
             before = seconds
             begun = time.monotonic()
             learner, metrics = jax.block_until_ready(compiled(learner, method.given))

@@ -1,6 +1,7 @@
 """Clips at another rate, slower or faster, and mirrored."""
 
 import dataclasses
+import re
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -74,3 +75,8 @@ def mirror(clip: Clip) -> Clip:
         translation=np.asarray(clip.translation) * np.array([-1.0, 1.0, 1.0]),
         name=clip.name.removesuffix(MIRROR_SUFFIX) if mirrored else clip.name + MIRROR_SUFFIX,
     )
+
+
+def original(name: str) -> str:
+    """Name of the clip that a variant was made of: without what `at_speed` and `mirror` have added."""
+    return re.sub(rf"(_x[0-9.]+)?({MIRROR_SUFFIX})?$", "", name)
