@@ -7,6 +7,7 @@
 Trials are those of evaluate_laboratory.py. A solver that was fitted to imitated motion goes on with the windows of
 these trials and their mirror images: forces of the plates, torques of the fitted body under them. Each person is left
 out once, and judged by the solver that the others have tuned; the last is tuned by all, and stays in the run folder.
+Who was left out calibrates its error bars.
 """
 
 import dataclasses
@@ -27,10 +28,12 @@ from imdy_jax.motion.fit import fit as put_on
 from imdy_jax.motion.resample import resample
 from imdy_jax.report import Progress, command, show
 from imdy_jax.run import RunFolder, enable_compilation_cache, from_json
+from imdy_jax.solver.coverage import Held, coverage_table, hold
 from imdy_jax.solver.data import WindowBatches
-from imdy_jax.solver.fit import FitConfig, fit, load_solver
+from imdy_jax.solver.fit import CALIBRATION, FitConfig, fit, load_solver
 from imdy_jax.solver.fitted import FittedTo
 from imdy_jax.solver.infer import Solver
+from imdy_jax.solver.intervals import Calibration
 from imdy_jax.solver.loss import LossWeights
 from imdy_jax.solver.pack import Sequence, pack
 
@@ -73,14 +76,23 @@ def main(
     sequences = [one for recording in known for one in windows(recording, before, config)]
     print(f"{len(known)} trials of {len({r.person for r in known})} people, {len(sequences)} sequences")
     scores: dict[str, dict[str, Scores]] = {}
+    held = list[Held]()
+
+    def judged(unseen: list[Recording], tuned: Solver) -> None:
+        scores.update(compared(unseen, before, tuned, config))
+        if tuned.config.spread:
+            held.extend(hold(tuned, [s for r in unseen for s in windows(r, before, config)], config.fps))
+
     for person in sorted({r.person for r in known}) if not test else []:
         taught = [s for s in sequences if s.subject != person]
         if taught:
             own = RunFolder.create(folder.path / "without" / person, config, config.seed, resume=True)
-            tuned = tune(begun, before, taught, own, config)
-            scores |= compared([r for r in known if r.person == person], before, tuned, config)
+            judged([r for r in known if r.person == person], tune(begun, before, taught, own, config))
     last = tune(begun, before, sequences, folder, config)
-    scores |= compared(others, before, last, config)
+    judged(others, last)
+    if held:
+        Calibration.of(h.ratios for h in held).write(folder.path / CALIBRATION)
+        show(coverage_table(held), folder.path / "tables" / "error_bars.json")
     if scores:
         show(force_table(scores), folder.path / "tables" / "forces.json")
         show(moment_table(scores), folder.path / "tables" / "moments.json")

@@ -76,6 +76,8 @@ def test_a_solver_is_tuned_by_one_and_judged_by_another(laboratory, shared_data,
     assert np.isfinite(tuned).all() and np.abs(tuned - before).max() > 0.05  # it has learnt something
     opened, begun = load_solver(RunFolder.open(run)), load_solver(RunFolder.open(SOLVER))
     assert opened.config == begun.config
+    assert opened.calibration is not None  # by whom it has not seen
+    assert not np.array_equal(opened.calibration.torque, begun.calibration.torque)
     known = FittedTo.read(run)
     assert any("laboratory" in person for person in known.people) and len(known.people) > 1
     with pytest.raises(ValueError, match="holds a run already; pass --resume, --overwrite, or name another folder"):

@@ -1,5 +1,7 @@
 """Ways up: what counts as one, which of them is nearest to who lies, and how an episode goes along it and on."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +20,7 @@ from envs.switching import put_bodies
 from envs.task import TaskConfig
 from imdy_jax import humanoid
 from imdy_jax.imitation.evaluate_falls import FallenConfig, make_fall_judge
+from imdy_jax.imitation.evaluate_pushes import PushedConfig, evaluate_pushed_over
 from imdy_jax.imitation.policy import Trained, init_normalizer, make_policy, normalize
 from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.train import reinforcement
@@ -119,7 +122,7 @@ def test_who_has_fallen_waits_for_nothing_but_the_nearest_moment(env, step, fall
 def _at_the_end(env, table):
     """Everyone on the last frame but one of the way up from the back, having recovered."""
     clip = jnp.full(COUNT, RISE)
-    state, _ = env.start(clip, jnp.full(COUNT, int(table.length[RISE]) - 2), jax.random.PRNGKey(1))
+    state, _ = env.start(clip, jnp.full(COUNT, table.length[RISE] - 2), jax.random.PRNGKey(1))
     return state
 
 
@@ -167,15 +170,29 @@ def test_a_composer_begins_by_giving_who_is_led_up_to_the_column_that_has_learnt
         np.testing.assert_allclose(weights[:, 1], led, atol=0.2)
 
 
+ODD = jnp.arange(COUNT) % 2 == 1
+
+
+def _put(where, yes, no):
+    """The humanoids marked in where as in one state, the others, and what is not of a humanoid, as in another."""
+    pick = lambda a, b: jnp.where(where.reshape(-1, *[1] * (a.ndim - 1)), a, b) if len(a) == COUNT else b  # noqa: E731
+    return jax.tree.map(pick, yes, no)
+
+
 class _Lifted(ImitationEnv):
     """Every other of those who should lie is about to be through with the way up."""
 
     def start_fallen(self, clip, frame, key):
         state, seen = super().start_fallen(clip, frame, key)
-        ready = _at_the_end(self, self.table)
-        odd = jnp.arange(self.num_envs) % 2 == 1
-        put = lambda a, b: jnp.where(odd.reshape(-1, *[1] * (a.ndim - 1)), a, b) if len(a) == COUNT else b  # noqa: E731
-        return jax.tree.map(put, ready, state), seen
+        return _put(ODD, _at_the_end(self, self.table), state), seen
+
+
+class _Caught(ImitationEnv):
+    """Every other of those who have strayed is about to be through with the way up."""
+
+    def step(self, state, action, push=None):
+        result = super().step(state, action, push)
+        return result.replace(state=_put(ODD & result.terminated, _at_the_end(self, self.table), result.state))
 
 
 def test_where_there_is_nothing_to_go_on_with_one_has_got_up_at_the_end_of_the_way(table):
@@ -186,3 +203,19 @@ def test_where_there_is_nothing_to_go_on_with_one_has_got_up_at_the_end_of_the_w
     fallen = FallenConfig(per_clip=COUNT, steps=14, settle=8)
     judge = make_fall_judge(alone, np.array([RISE]), np.array([30]), fallen, seed=0, again=True)
     np.testing.assert_array_equal(judge(untrained), np.tile([False, True], (1, COUNT // 2)))
+
+
+def test_who_is_pushed_over_is_judged_by_whether_it_gets_up(table):
+    caught = _Caught(CPhysics(humanoid.stack([toy_humanoid()] * COUNT)), table, TaskConfig(stray_limit=0.5,
+                     recovery=replace(LED, share=0.0)), np.tile([SWAY, RISE, PRONE], (COUNT, 1)))  # fmt: skip
+    method = reinforcement(caught, PPOConfig(hidden=(16,)))
+    untrained = method.trained(jax.jit(method.init)(jax.random.PRNGKey(0)))
+    pushes = PushedConfig(watch=10, settle=5, up=15, per_clip=COUNT, steps=3)
+    judge = lambda newtons: evaluate_pushed_over(  # noqa: E731
+        untrained, caught, np.array([SWAY]), np.array([30]), replace(pushes, newtons=newtons), seed=0
+    )
+    strayed, up = judge(20000.0)
+    assert strayed.all()
+    np.testing.assert_array_equal(up, np.tile([False, True], (1, COUNT // 2)))
+    strayed, up = judge(1.0)
+    assert not strayed.any() and not up.any()
