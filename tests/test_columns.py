@@ -168,6 +168,20 @@ def test_the_composer_of_a_run_has_its_columns_in_it_untouched(run):
         begin_with(str(whole), run[2])
 
 
+def test_people_who_play_the_same_clips_are_judged_apart(run, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "experiments")
+    script = pytest.importorskip("evaluate")
+    script.main(str(run[0] / "column-0"), subjects=3, check=False, json=str(tmp_path / "judged.json"))
+    rows = {row[0]: row[1:] for row in json.loads((tmp_path / "judged.json").read_text())["rows"]}
+    assert [rows[name][0] for name in ("arm_wave", "balloon", "sway")] == ["3 of 3", "0 of 3", "3 of 3"]
+    kinds = ("by the first person", "by the others", "all")
+    share, error = ([rows[f"{kind}: the successes' means"][k] for kind in kinds] for k in (0, 2))
+    assert share == ["66.7 %"] * 3
+    # One plays two clips, two play four: others move their limbs otherwise, and nobody's errors are the first one's.
+    assert error[2] == pytest.approx((error[0] + 2 * error[1]) / 3, rel=1e-4)
+    assert abs(error[0] - error[1]) > 1e-3
+
+
 def test_policies_that_were_trained_apart_are_composed_and_taken_along(run, tmp_path, monkeypatch):
     whole, _, config = run
     monkeypatch.syspath_prepend(ROOT / "experiments")
