@@ -31,13 +31,8 @@ def find_rises(table: ReferenceTable, choices: np.ndarray) -> Rises:
 
     Raises ValueError where an environment has none.
     """
-    first = np.asarray(table.start)
-    last = first + np.asarray(table.length) - 1
-    q = np.asarray(table.q)
-    upwards = np.asarray(rotation.rotate(q[:, 3:7], np.array([0.0, 1.0, 0.0])))[:, 2]
-    height = q[:, 2]
-    lies = (np.abs(upwards[first]) < _LYING) & (_RISEN * height[first] < height[last])
-    leads = lies & (upwards[last] > _STANDING)
+    first, last = _ends(table)
+    height, leads = np.asarray(table.q)[:, 2], leads_up(table)
     moments = {}
     for clip in np.flatnonzero(leads):
         risen = height[first[clip] : last[clip] + 1] >= _LOW * height[last[clip]]
@@ -53,6 +48,15 @@ def find_rises(table: ReferenceTable, choices: np.ndarray) -> Rises:
     padded = np.array([[mine[k % len(mine)] for k in range(most)] for mine in own])
     leads_on = bool((~leads[np.asarray(choices)]).any(axis=1).all())
     return Rises(jnp.asarray(padded[..., 0]), jnp.asarray(padded[..., 1]), jnp.asarray(leads), leads_on)
+
+
+def leads_up(table: ReferenceTable) -> np.ndarray:
+    """Which of the table's clips (C,) bool are ways up."""
+    first, last = _ends(table)
+    q = np.asarray(table.q)
+    upwards = np.asarray(rotation.rotate(q[:, 3:7], np.array([0.0, 1.0, 0.0])))[:, 2]
+    lies = (np.abs(upwards[first]) < _LYING) & (_RISEN * q[first, 2] < q[last, 2])
+    return lies & (upwards[last] > _STANDING)
 
 
 def nearest(
@@ -75,6 +79,12 @@ def risen(rises: Rises | None, recovery: Recovery | None, clip: jax.Array, ended
     if rises is None or recovery is None:
         return jnp.zeros_like(ended)
     return ended & ~recovery.active & rises.leads[clip]
+
+
+def _ends(table: ReferenceTable) -> tuple[np.ndarray, np.ndarray]:
+    """The first and the last row of each clip (C,)."""
+    first = np.asarray(table.start)
+    return first, first + np.asarray(table.length) - 1
 
 
 def _laid(wanted: jax.Array, position: jax.Array) -> Placed:

@@ -20,6 +20,7 @@ import numpy as np
 from envs.fall_judges import fall_judge
 from envs.imitator import column_name, lead, open_columns
 from envs.people import load_cast
+from envs.rises import leads_up
 from envs.scoreboard import clip_rows, shared_rows, summary
 from envs.world import CONTROL_HZ, Cast, WorldConfig, playing_env, switching_env
 from imdy_jax.imitation.evaluate import ClipScore, evaluate_together
@@ -52,8 +53,8 @@ def main(
       subject_seed: of the draw of the others.
       engine: c, mjx or warp; auto takes MJX where there is a GPU or TPU.
       column: which of its columns plays; by default their composer, or of each clip the column that follows it best.
-      push: pushes of the chest in clips that are followed without; the row tells how many are recovered from, and
-        a second one, where it gets up along get-ups, after how many it is up again and follows another clip in time.
+      push: pushes of the chest in clips that are followed without, get-ups left out; the row tells how many are recovered
+        from, and a second one, where it gets up along get-ups, after how many it is up again and follows another clip.
       fallen: falls beside every clip, which waits; the row tells from how many the humanoid gets up and follows it.
       switching: changes to another clip of the same person, which begins where the humanoid is; two rows tell how many
         it survives, and how soon it is back at its reference.
@@ -78,7 +79,8 @@ def main(
     rows += means(cast, scores)
     shares = [(trained, np.flatnonzero(who == k)) for k, trained in enumerate(players)]
     shares = [(trained, own) for trained, own in shares if len(own)]
-    followed = np.array([s.success for s in scores])
+    # Who is pushed while lying has nothing to recover from.
+    followed = np.array([s.success for s in scores]) & ~leads_up(cast.table)
     if push.per_clip and followed.any():
         steady = [(trained, own[followed[own]]) for trained, own in shares]
         rows += pushed(cast, world, [(trained, own) for trained, own in steady if len(own)], push, config.seed)
@@ -111,7 +113,7 @@ def pushed(cast: Cast, world: WorldConfig, shares: Shares, push: PushedConfig, s
     for trained, rows in shares:
         players, lengths = np.repeat(cast.subjects[rows], push.per_clip), cast.lengths[rows]
         held.append(evaluate_pushes(trained, playing_env(cast, world, players), rows, lengths, push, seed))
-        if asked.led:
+        if asked.led and leads_up(cast.table).any():
             env = playing_env(cast, world, players, recovery=replace(asked, share=0.0, harvest=1.0))
             strayed, up = evaluate_pushed_over(trained, env, rows, lengths, push, seed)
             over.append(~strayed | up)
