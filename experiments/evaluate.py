@@ -53,7 +53,7 @@ def main(
       subject_seed: of the draw of the others.
       engine: c, mjx or warp; auto takes MJX where there is a GPU or TPU.
       column: which of its columns plays; by default their composer, or of each clip the column that follows it best.
-      push: pushes of the chest in clips that are followed without, but for get-ups; the row tells how many are recovered
+      push: pushes of the chest in clips that are followed without, but for get-ups; the row tells how many it recovers
         from, and a second one, where it gets up along get-ups, after how many it is up again and follows another clip.
       fallen: falls beside every clip, which waits; the row tells from how many the humanoid gets up and follows it.
       switching: changes to another clip of the same person, which begins where the humanoid is; two rows tell how many
