@@ -210,7 +210,7 @@ def test_who_is_pushed_over_is_judged_by_whether_it_gets_up(table):
                      recovery=replace(LED, share=0.0)), np.tile([SWAY, RISE, PRONE], (COUNT, 1)))  # fmt: skip
     method = reinforcement(caught, PPOConfig(hidden=(16,)))
     untrained = method.trained(jax.jit(method.init)(jax.random.PRNGKey(0)))
-    pushes = PushedConfig(watch=10, settle=5, up=15, per_clip=COUNT, steps=3)
+    pushes = PushedConfig(watch=10, settle=5, up=15, per_clip=COUNT, steps=1)
     judge = lambda newtons: evaluate_pushed_over(  # noqa: E731
         untrained, caught, np.array([SWAY]), np.array([30]), replace(pushes, newtons=newtons), seed=0
     )
