@@ -40,8 +40,7 @@ def main(
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     enable_compilation_cache()
-    if config.mining.columns > 1 or config.teach.minutes or config.guide:
-        raise ValueError("cross_validate.py: columns, lessons and guides see all motions; leave them out")
+    check_simple(config)
     cast, rejected, begin = prepare(config, from_pretrained)
     fold = deal([clip.name for clip in cast.clips], folds)
     judge = make_judge(playing_env(cast, config.world, cast.subjects), np.arange(len(fold)), cast.lengths)
@@ -60,6 +59,17 @@ def main(
         title = f"Imitator on unseen motions, {folds} folds of {len(fold)} clips, {len(rejected)} left out"
         table = Table(f"{title}, {jax.default_backend()}", ("", "clips", *COLUMNS), tuple(told), (NOTE,))
         show(table, Path(run) / "tables" / "cross_validation.json")
+
+
+def check_simple(config: ImitatorConfig) -> None:
+    """Raises ValueError that names a setting which the training of a fold has no place for."""
+    asked = {"mining.columns": config.mining.columns - 1, "teach.minutes": config.teach.minutes, "guide": config.guide}
+    for name, more in (asked | {"evaluate_at": config.evaluate_at}).items():
+        if more:
+            raise ValueError(
+                f"config.{name} is asked for in a cross-validation, expected its default: each fold is one policy that "
+                "is judged at its end, and searches see all motions; leave it out"
+            )
 
 
 def deal(names: list[str], folds: int) -> np.ndarray:

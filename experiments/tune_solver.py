@@ -93,6 +93,8 @@ def main(
     if held:
         Calibration.of(h.ratios for h in held).write(folder.path / CALIBRATION)
         show(coverage_table(held), folder.path / "tables" / "error_bars.json")
+    elif last.config.spread:
+        print("data: nobody was left out, so there are no error bars; name trials of another person, or --test")
     if scores:
         show(force_table(scores), folder.path / "tables" / "forces.json")
         show(moment_table(scores), folder.path / "tables" / "moments.json")

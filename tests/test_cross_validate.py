@@ -11,6 +11,7 @@ from envs.imitator import ImitatorConfig
 from envs.people import PeopleConfig
 from envs.task import TaskConfig
 from envs.world import WorldConfig
+from imdy_jax.imitation.mining import MiningConfig
 from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.train import TrainConfig
 from imdy_jax.motion.resample import original
@@ -71,7 +72,8 @@ def test_each_clip_is_judged_by_a_policy_that_has_not_started_from_it(script, tm
     assert len(read_metrics(tmp_path / "run" / "fold-1" / "metrics.jsonl")) == 2
 
 
-def test_what_sees_all_motions_is_refused(script, tmp_path):
-    with pytest.raises(ValueError, match="columns, lessons and guides see all motions"):
-        script.main(replace(CONFIG, guide=True), str(tmp_path / "run"))
+@pytest.mark.parametrize("changed", [{"guide": True}, {"evaluate_at": (1.0,)}, {"mining": MiningConfig(columns=2)}])
+def test_what_a_fold_has_no_place_for_is_refused(script, tmp_path, changed):
+    with pytest.raises(ValueError, match=rf"config\.{next(iter(changed))}.* is asked for .*; leave it out"):
+        script.main(replace(CONFIG, **changed), str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()

@@ -179,6 +179,19 @@ def _put(where, yes, no):
     return jax.tree.map(pick, yes, no)
 
 
+def test_a_composer_begins_by_giving_each_clip_to_the_column_that_plays_it_best(env):
+    policy = make_policy((16,), (16,), env.action_size, 0.1)
+    params = policy.init(jax.random.PRNGKey(0), env.observation_size)
+    columns = [Trained(policy, params, init_normalizer(env.observation_size))] * 3
+    player = np.array([2, 0, 1, 0, 0])  # of swaying, of the way up from the back, and of that from the belly
+    config = PPOConfig(hidden=(32,), critic_hidden=(16,))
+    composer = informed_composer(env, columns, player, None, config, jax.random.PRNGKey(3))
+    clip = np.arange(COUNT) % 3
+    _, seen = env.start(jnp.asarray(clip), jnp.full(COUNT, 8), jax.random.PRNGKey(4))
+    logits = composer.policy.actor.apply(composer.params["actor"], normalize(composer.normalizer, seen))
+    np.testing.assert_array_equal(np.argmax(logits, axis=1), player[clip])
+
+
 class _Lifted(ImitationEnv):
     """Every other of those who should lie is about to be through with the way up."""
 

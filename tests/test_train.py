@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_world import small_env
 
-from imdy_jax.imitation.evaluate import make_judge, score
+from imdy_jax.imitation.evaluate import best_players, make_judge, score
 from imdy_jax.imitation.evaluate_pushes import PushedConfig, evaluate_pushes
 from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.train import TrainConfig, load, reinforcement, train
@@ -79,6 +79,16 @@ def test_a_failure_ends_the_score_where_it_happens():
     assert not judged.success and judged.frames == 12 and judged.mpjpe == pytest.approx(10.0)
     position[5] = np.nan
     assert score(position, reference).diverged
+
+
+def test_a_clip_is_played_by_who_follows_it_furthest_and_of_those_with_the_least_error():
+    reference = np.zeros((20, 24, 3))
+    off = lambda error, lost=20: score(  # noqa: E731
+        np.where(np.arange(20)[:, None, None] < lost, [error, 0.0, 0.0], [0.6, 0.0, 0.0]), reference
+    )
+    scores = [[off(0.03), off(0.01, 5), off(0.02)], [off(0.02), off(0.04, 9), off(0.01, 12)], [off(0.04)] * 3]
+    np.testing.assert_array_equal(best_players(scores[:2]), [1, 1, 0])
+    np.testing.assert_array_equal(best_players(scores), [1, 2, 0])
 
 
 def test_a_light_push_is_recovered_from_and_a_heavy_one_is_not(env):

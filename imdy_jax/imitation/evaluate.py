@@ -116,16 +116,21 @@ def _judged(player: Player, clips: np.ndarray, lengths: np.ndarray) -> list[Clip
 def evaluate_together(
     policies: Sequence[Trained], env: Environment, lengths: np.ndarray
 ) -> tuple[list[ClipScore], np.ndarray]:
-    """As evaluate, each clip with the policy that follows it furthest, and of those that follow it to the end the one
-    with the least error.
-
-    Also returns which policy that is, (N,).
-    """
+    """As evaluate, each clip with the policy that follows it best (best_players); also which policy that is, (N,)."""
     together = make_judge(env, np.arange(len(lengths)), lengths)
     judge = together if len(policies) > 1 else partial(evaluate, env=env, lengths=lengths)
     scores = [judge(trained) for trained in policies]
-    best = [max(range(len(own)), key=lambda k: (own[k].frames, -own[k].mpjpe)) for own in zip(*scores, strict=True)]
-    return [scores[k][i] for i, k in enumerate(best)], np.array(best)
+    who = best_players(scores)
+    return [scores[k][i] for i, k in enumerate(who)], who
+
+
+def best_players(scores: Sequence[Sequence[ClipScore]]) -> np.ndarray:
+    """Which of the policies follows each clip (N,) furthest, and of several the one with the least error.
+
+    scores: of each policy, those of all clips.
+    """
+    rank = lambda k, own: (own[k].frames, -own[k].mpjpe)  # noqa: E731
+    return np.array([max(range(len(own)), key=partial(rank, own=own)) for own in zip(*scores, strict=True)])
 
 
 def score(position: np.ndarray, reference: np.ndarray) -> ClipScore:
