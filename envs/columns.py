@@ -13,9 +13,9 @@ from envs.composing import informed_composer
 from envs.fall_judges import training_falls
 from envs.imitator import COMPOSER, ImitatorConfig, column_name, load_policy, publish
 from envs.scoreboard import Scoreboard, summary
-from envs.world import Cast, playing_env, training_env
+from envs.world import Cast, WorldConfig, playing_env, training_env
 from imdy_jax.imitation.best import Best
-from imdy_jax.imitation.evaluate import ClipScore, make_judge
+from imdy_jax.imitation.evaluate import ClipScore, evaluate_together, make_judge
 from imdy_jax.imitation.mining import (
     FILE,
     Column,
@@ -64,6 +64,7 @@ def train_columns(course: Course, begin: Trained | None = None) -> list[Trained]
     while curriculum is not None:
         number = len(columns)
         own = replace(config, mining=MiningConfig(), seed=config.seed + number)
+        own = replace(own, world=later_world(own.world, config.mining)) if number else own
         if curriculum.columns[number].frozen:
             columns.append(load_policy(RunFolder.open(path / column_name(number)), own))
         else:
@@ -78,8 +79,20 @@ def train_columns(course: Course, begin: Trained | None = None) -> list[Trained]
     return columns
 
 
+def later_world(world: WorldConfig, mining: MiningConfig) -> WorldConfig:
+    """The world of a column after the first, whose clips are hard: their ways may lead away from the reference before
+    they lead back to it, and what is followed is to be followed more closely."""
+    task = world.task
+    scales = replace(task.scales, position=max(task.scales.position, mining.position_scale))
+    task = replace(task, stray_limit=max(task.stray_limit, mining.stray_limit), scales=scales)
+    return replace(world, task=task)
+
+
 def adopt(course: Course, paths: Sequence[str]) -> None:
-    """Make the policies of other run folders the frozen columns of this one, where it has none yet."""
+    """Make the policies of other run folders the frozen columns of this one, where it has none yet.
+
+    Where more columns are to be mined, the next one's clips are those that are hard for all of these.
+    """
     rows, folder = tuple(range(len(course.names))), course.folder.path
     if (folder / FILE).exists():
         return
@@ -89,8 +102,25 @@ def adopt(course: Course, paths: Sequence[str]) -> None:
         publish(path, str(partial))
         shutil.rmtree(column, ignore_errors=True)
         partial.rename(column)
-    frozen = tuple(Column(rows, frozen=f"trained apart, {Path(path).name}") for path in paths)
-    write_curriculum(folder, Curriculum(tuple(course.names), frozen))
+    columns = [Column(rows, frozen=f"trained apart, {Path(path).name}") for path in paths]
+    if len(paths) < course.config.mining.columns:
+        cast, config = course.cast, course.config
+        env = playing_env(cast, config.world, cast.subjects)
+        policies = [load_policy(RunFolder.open(folder / column_name(k)), config) for k in range(len(paths))]
+        scores, _ = evaluate_together(policies, env, cast.lengths)
+        columns[-1] = replace(columns[-1], best=judged_by(scores, rows, config.mining, 0.0, 0))
+    write_curriculum(folder, Curriculum(tuple(course.names), tuple(columns)))
+
+
+def judged_by(
+    scores: Sequence[ClipScore], rows: Sequence[int], mining: MiningConfig, minutes: float, samples: int,
+    down: float = 0.0,
+) -> Judged:  # fmt: skip
+    """The evaluation in which rows of the cast had these scores; down: falls that were not got up from."""
+    pairs = list(zip(rows, scores, strict=True))
+    failed = tuple(int(row) for row, s in pairs if not s.success)
+    afar = tuple(int(row) for row, s in pairs if s.success and s.mpjpe > mining.afar)
+    return Judged(minutes, samples, failed, summary(scores)[1], afar, down)
 
 
 def train_composer(course: Course, columns: list[Trained], player: np.ndarray) -> Trained:
@@ -141,10 +171,10 @@ def _train_column(
         column = judge(column, judged, best)
         write_curriculum(path, curriculum.with_last(column))
         board.add(judged, scores)
-        return bool(reason_to_freeze(column.success, mining))
+        return bool(reason_to_freeze(column, mining))
 
     _train_assessed(learning, course, own, run, rows, assess)
-    column = replace(column, frozen=reason_to_freeze(column.success, mining) or "its time is used up")
+    column = replace(column, frozen=reason_to_freeze(column, mining) or "its time is used up")
     print(f"{column_name(len(curriculum.columns) - 1)} is frozen: {column.frozen}", flush=True)
     curriculum = curriculum.with_last(column)
     write_curriculum(path, curriculum)
@@ -168,9 +198,8 @@ def _train_assessed(
     def at_milestone(minutes: float, trained: Trained, samples: int) -> bool:
         done.add(samples)
         scores = play(trained)
-        failed = tuple(int(row) for row, s in zip(rows, scores, strict=True) if not s.success)
         down = len(rows) * (1.0 - falls(trained)) if falls else 0.0
-        judged = Judged(minutes, samples, failed, summary(scores)[1], down)
+        judged = judged_by(scores, rows, course.config.mining, minutes, samples, down)
         return assess(judged, best.offer(samples // learning.samples, trained, judged), scores)
 
     if begin is not None:

@@ -7,6 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+# The arguments of a callback are copied by the pool that runs programs: a program that runs on its only thread, as
+# those do which were dispatched before their arguments were there, would wait for itself. This has to be said before
+# JAX is first used.
+jax.config.update("jax_cpu_enable_async_dispatch", False)
+
 
 def host_call(function: Callable[..., Any], result: Any, *arrays: jax.Array) -> Any:
     """function(*arrays), run on the host with NumPy arrays, as a pure operation of a jitted program.

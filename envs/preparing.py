@@ -21,19 +21,21 @@ from imdy_jax.run import RunFolder, to_json
 
 
 def composing(config: ImitatorConfig, columns: Sequence[str], from_pretrained: str | None) -> ImitatorConfig:
-    """The config of composing policies that were trained apart, if there are any.
+    """The config of composing policies that were trained apart, if there are any, and of mining on from them, where
+    mining.columns is more than they are.
 
     Raises ValueError where that cannot be.
     """
     if not columns:
         return config
-    if len(columns) < 2 or config.mining.columns > 1 or from_pretrained:
+    most = max(len(columns), config.mining.columns)
+    if most < 2 or from_pretrained:
         raise ValueError(
             f"--columns names {len(columns)} with config.mining.columns {config.mining.columns} and --from-pretrained "
-            f"{from_pretrained}, expected two or more, 1 and none: columns that were trained apart are composed, and "
-            "none is trained beside them"
+            f"{from_pretrained}, expected two or more columns in all and no policy to begin with: columns that were "
+            "trained apart are composed, or others mined for what is hard for them"
         )
-    return replace(config, mining=replace(config.mining, columns=len(columns)))
+    return replace(config, mining=replace(config.mining, columns=most))
 
 
 def prepare(

@@ -54,7 +54,8 @@ def main(
       resume: go on with the run that is in the folder.
       overwrite: throw away the run that is in the folder.
       from_pretrained: run folder whose policy to begin with.
-      columns: run folders whose policies to compose; they are taken along and not trained any further.
+      columns: run folders whose policies to compose; they are taken along and not trained any further. With
+        config.mining.columns beyond their number, columns for what is hard for them are trained beside them.
       json: where to write the table, in place of the run folder.
       processes: how many train together, each its share of the environments (docs/speed.md).
       process: number of this one, from 0.
@@ -109,7 +110,7 @@ def trained_once(
         scores = evaluate(trained, judge, cast.lengths)
         failed = tuple(row for row, s in enumerate(scores) if not s.success)
         down = len(scores) * (1.0 - falls(trained)) if falls else 0.0
-        judged = Judged(minutes, samples, failed, summary(scores)[1], down)
+        judged = Judged(minutes, samples, failed, summary(scores)[1], down=down)
         if best:
             best.offer(samples // learning.samples, trained, judged)
         board.add(judged, scores)

@@ -24,39 +24,67 @@ from imdy_jax.imitation.policy import Offered, Trained, init_normalizer, make_po
 CONFIG = MiningConfig(columns=3, stall=3, progress=2.5)
 
 
+def column_of(success, errors=None, of=2400):
+    """A column whose evaluations had these success rates, %, of so many clips, and these errors, mm."""
+    lost = [round(of * (1 - rate / 100)) for rate in success]
+    errors = errors or [40.0 if n < of else None for n in lost]
+    history = [Judged(1.0 + k, 100 + k, tuple(range(n)), errors[k]) for k, n in enumerate(lost)]
+    return Column(tuple(range(of)), tuple(history))
+
+
+def first(column, count):
+    """The column after so many of its evaluations."""
+    return replace(column, history=column.history[:count])
+
+
 def test_a_column_that_goes_on_rising_is_never_frozen_and_one_that_stands_still_is_after_its_patience():
     for stall in (1, 2, 5):
         config = replace(CONFIG, stall=stall)
-        rising = [2.5 * k / stall for k in range(30)]
-        standing = [40.0] * 30
-        assert all(reason_to_freeze(rising[:n], config) == "" for n in range(31))
-        assert [n for n in range(31) if reason_to_freeze(standing[:n], config)] == list(range(stall + 1, 31))
+        rising = column_of([2.5 * k / stall for k in range(30)])
+        standing = column_of([40.0] * 30)
+        assert all(reason_to_freeze(first(rising, n), config) == "" for n in range(31))
+        assert [n for n in range(31) if reason_to_freeze(first(standing, n), config)] == list(range(stall + 1, 31))
+
+
+def test_a_column_that_comes_closer_goes_on_where_it_follows_as_much():
+    closer = [60.0 - 0.5 * k for k in range(12)]
+    same, fewer = column_of([50.0] * 12, closer), column_of([60.0, *[50.0] * 11], closer)
+    patience = CONFIG.stall + 1
+    assert not any(reason_to_freeze(first(same, n), CONFIG) for n in range(13))  # 1.5 mm in three evaluations
+    slow = replace(CONFIG, closer=2.0)
+    assert [n for n in range(13) if reason_to_freeze(first(same, n), slow)] == list(range(patience, 13))
+    # Closer on fewer clips is no progress: what is hard has been dropped.
+    assert [n for n in range(13) if reason_to_freeze(first(fewer, n), CONFIG)] == list(range(patience, 13))
 
 
 def test_whether_it_stalls_depends_on_differences_only_and_a_lower_bar_is_less_strict():
     draw = np.random.default_rng(0)
     frozen = 0
     for _ in range(300):
-        history = draw.integers(0, 240, draw.integers(1, 12)) / 4  # exact in binary
-        verdict = bool(reason_to_freeze(history.tolist(), CONFIG))
-        assert bool(reason_to_freeze((history + 32.0).tolist(), CONFIG)) == verdict
+        history = 100 * (1 - draw.integers(800, 2400, draw.integers(1, 12)) / 2400)
+        verdict = bool(reason_to_freeze(column_of(history), CONFIG))
+        assert bool(reason_to_freeze(column_of(history + 25), CONFIG)) == verdict
         best = np.maximum.accumulate(history)  # independent: what the last evaluations have added to the best
         gained = best[-1] - best[-1 - CONFIG.stall] if len(history) > CONFIG.stall else np.inf
-        assert verdict == (gained < CONFIG.progress)
-        if reason_to_freeze(history.tolist(), replace(CONFIG, progress=1.0)):
+        assert verdict == (gained < CONFIG.progress - 1e-9)
+        if reason_to_freeze(column_of(history), replace(CONFIG, progress=1.0)):
             assert verdict
         frozen += verdict
     assert 30 < frozen < 270  # both happen
 
 
-def test_what_is_followed_altogether_is_frozen_at_once():
-    assert reason_to_freeze([100.0], CONFIG) == "everything is followed"
-    assert not reason_to_freeze([], CONFIG) and not reason_to_freeze([99.9], CONFIG)
+def test_what_is_followed_closely_altogether_is_frozen_at_once():
+    done = Judged(1.0, 100, (), 20.0)
+    column = lambda judged: judge(Column((0, 1)), judged)  # noqa: E731
+    assert reason_to_freeze(column(done), CONFIG) == "everything is followed"
+    assert not reason_to_freeze(Column((0, 1)), CONFIG)
+    assert not reason_to_freeze(column(replace(done, failed=(1,))), CONFIG)
+    assert not reason_to_freeze(column(replace(done, afar=(1,))), CONFIG)
 
 
 def test_the_next_column_has_what_the_last_one_loses_until_nothing_is_left():
     curriculum = begin_curriculum(["walk", "hop", "kick"])
-    assert curriculum.lost == (0, 1, 2) and mine(curriculum, CONFIG) is None  # nothing is known, nothing is frozen
+    assert curriculum.hard == (0, 1, 2) and mine(curriculum, CONFIG) is None  # nothing is known, nothing is frozen
     for failed in ((0, 1, 2), (1, 2), (1,)):
         column = judge(curriculum.columns[-1], Judged(1.0, 100, failed))
         assert mine(curriculum.with_last(column), CONFIG) is None  # it is still being trained
@@ -75,16 +103,16 @@ def test_an_evaluation_takes_the_place_of_those_that_a_run_was_set_back_from():
     for samples, failed in ((100, (4, 7)), (200, (4,)), (300, (7,)), (200, ())):
         column = judge(column, Judged(samples / 60, samples, failed))
     assert [judged.samples for judged in column.history] == [100, 200]
-    assert column.success == (0.0, 100.0)
+    assert [column.success(judged) for judged in column.history] == [0.0, 100.0]
 
 
 def test_the_next_column_has_what_the_kept_weights_lose_and_not_the_last_ones():
-    early, late = Judged(1.0, 100, (1,), 30.0), Judged(2.0, 200, (0, 2), 20.0)
+    early, late = Judged(1.0, 100, (1,), 30.0), Judged(2.0, 200, (2,), 20.0, afar=(0,))
     column = judge(judge(Column((0, 1, 2)), early, early), late, early)
     curriculum = begin_curriculum(["walk", "hop", "kick"]).with_last(replace(column, frozen="for a reason"))
-    assert curriculum.lost == (1,) and mine(curriculum, CONFIG).columns[-1] == Column((1,))
+    assert curriculum.hard == (1,) and mine(curriculum, CONFIG).columns[-1] == Column((1,))
     of_old = replace(curriculum.columns[0], best=None)  # an earlier version kept the last
-    assert curriculum.with_last(of_old).lost == (0, 2)
+    assert curriculum.with_last(of_old).hard == (0, 2)
 
 
 def test_a_curriculum_comes_back_as_it_was_and_not_for_other_motions(tmp_path):
@@ -102,7 +130,8 @@ def test_a_curriculum_comes_back_as_it_was_and_not_for_other_motions(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("columns", 0), ("stall", 0), ("evaluate_every", 0.0), ("compose_minutes", -1.0)]
+    ("setting", "value"),
+    [("columns", 0), ("stall", 0), ("evaluate_every", 0.0), ("compose_minutes", -1.0), ("afar", -1.0)],
 )
 def test_a_setting_that_makes_no_sense_is_named(setting, value):
     with pytest.raises(ValueError, match=rf"config.mining.{setting} is {value}, expected"):

@@ -1,6 +1,7 @@
 """Hard-negative mining (Luo et al. 2023), run by rules: when a column is frozen, and what the next one is trained on.
 
-A column is a policy. It learns the clips that the one before it does not follow; the first learns all of them.
+A column is a policy. It learns the clips that the one before it does not follow, or follows from afar; the first learns
+all of them.
 """
 
 import json
@@ -20,7 +21,11 @@ class MiningConfig:
     columns: int = 1  # at most, each trained for train.minutes at most; 1: one policy for all clips, nothing is mined
     evaluate_every: float = 2.0  # minutes of a column's training between two evaluations on its own clips
     stall: int = 3  # a column is frozen where so many evaluations have not brought
-    progress: float = 2.5  # points of success beyond the best before them
+    progress: float = 2.5  # points of success beyond the best before them,
+    closer: float = 1.0  # nor, of no fewer clips, so many mm less MPJPE
+    afar: float = 35.0  # mm, MPJPE: what is followed with more is hard, too; 500: only what is lost is
+    stray_limit: float = 0.5  # m, in place of a lesser world.task.stray-limit in the columns after the first
+    position_scale: float = 300.0  # per m², in place of a lesser world.task.scales.position likewise
     inherit: bool = True  # a column begins with the weights of the one before it, as PHC's do; off: with its own
     compose_minutes: float = 10.0  # of training what composes two columns or more; 0: they stay apart
 
@@ -33,6 +38,7 @@ class Judged:
     samples: int
     failed: tuple[int, ...]  # rows of the cast that it does not follow to the end
     error: float | None = None  # mm, MPJPE, mean over the clips that it follows, if there are any
+    afar: tuple[int, ...] = ()  # rows that it follows from afar
     down: float = 0.0  # falls that it does not get up from, of as many as there are clips, where that is judged
 
 
@@ -45,10 +51,9 @@ class Column:
     frozen: str = ""  # why it is not trained any further
     best: Judged | None = None  # the evaluation whose weights are kept; None: those of the last
 
-    @property
-    def success(self) -> tuple[float, ...]:
-        """Success rate at each evaluation, %."""
-        return tuple(100.0 * (1.0 - len(judged.failed) / len(self.clips)) for judged in self.history)
+    def success(self, judged: Judged) -> float:
+        """Success rate of one of its evaluations, %."""
+        return 100.0 * (1.0 - len(judged.failed) / len(self.clips))
 
 
 @dataclass(frozen=True)
@@ -63,11 +68,12 @@ class Curriculum:
         return replace(self, columns=(*self.columns[:-1], column))
 
     @property
-    def lost(self) -> tuple[int, ...]:
-        """Rows that no column follows, as far as is known: what the last one loses with the weights that it keeps."""
+    def hard(self) -> tuple[int, ...]:
+        """Rows that no column follows closely, as far as is known: what the last one loses, or follows from afar, with
+        the weights that it keeps."""
         last = self.columns[-1]
         known = last.best or next(reversed(last.history), None)
-        return known.failed if known else last.clips
+        return tuple(sorted({*known.failed, *known.afar})) if known else last.clips
 
 
 def begin_curriculum(clips: Sequence[str]) -> Curriculum:
@@ -92,28 +98,39 @@ def beats(judged: Judged, before: Judged) -> bool:
     return rank(judged) <= rank(before)
 
 
-def reason_to_freeze(success: Sequence[float], config: MiningConfig) -> str:
-    """Why a column with these success rates (%), oldest first, is to be frozen; empty where it is to go on."""
-    if not success:
+def reason_to_freeze(column: Column, config: MiningConfig) -> str:
+    """Why a column is to be frozen, after the evaluations in its history; empty where it is to go on."""
+    if not column.history:
         return ""
-    if success[-1] >= 100.0:
+    last = column.history[-1]
+    if not (last.failed or last.afar):
         return "everything is followed"
-    before, latest = success[: -config.stall], success[-config.stall :]
-    if before and max(latest) < max(before) + config.progress:
-        return f"no {config.progress:g} points more in {config.stall} evaluations"
+    before, latest = column.history[: -config.stall], column.history[-config.stall :]
+    if before and not any(_advances(column, judged, before, config) for judged in latest):
+        return f"neither {config.progress:g} points more nor {config.closer:g} mm less in {config.stall} evaluations"
     return ""
 
 
+def _advances(column: Column, judged: Judged, before: Sequence[Judged], config: MiningConfig) -> bool:
+    """Whether an evaluation is ahead of all before it: clearly more is followed, or as much and clearly closer."""
+    best = max(map(column.success, before))
+    error = lambda j: float("inf") if j.error is None else j.error  # noqa: E731
+    gained = column.success(judged) - best
+    least = min(error(j) for j in before if column.success(j) == best)
+    return gained > config.progress - 1e-6 or (gained >= 0 and error(judged) < least - config.closer)
+
+
 def mine(curriculum: Curriculum, config: MiningConfig) -> Curriculum | None:
-    """The curriculum with a next column, for what the last, frozen one loses; None where there is nothing to train."""
-    if not curriculum.columns[-1].frozen or not curriculum.lost or len(curriculum.columns) >= config.columns:
+    """The curriculum with a next column, for what is hard for the last, frozen one; None where nothing is to train."""
+    if not curriculum.columns[-1].frozen or not curriculum.hard or len(curriculum.columns) >= config.columns:
         return None
-    return replace(curriculum, columns=(*curriculum.columns, Column(curriculum.lost)))
+    return replace(curriculum, columns=(*curriculum.columns, Column(curriculum.hard)))
 
 
 def check_mining(config: MiningConfig) -> None:
     """Raises ValueError that names the setting which makes no sense, if there is one."""
-    least = {"columns": 1, "stall": 1, "progress": 0.0, "compose_minutes": 0.0}
+    least = {"columns": 1, "stall": 1, "progress": 0.0, "closer": 0.0, "afar": 0.0, "stray_limit": 0.0,
+             "position_scale": 0.0, "compose_minutes": 0.0}  # fmt: skip
     for name, lowest in least.items():
         if getattr(config, name) < lowest:
             raise ValueError(f"config.mining.{name} is {getattr(config, name)}, expected at least {lowest}")
