@@ -17,6 +17,8 @@ from envs.world import Cast, WorldConfig, playing_env, training_env
 from imdy_jax.imitation.best import Best
 from imdy_jax.imitation.evaluate import ClipScore, evaluate_together, make_judge
 from imdy_jax.imitation.mining import (
+    AFAR,
+    ALL,
     FILE,
     Column,
     Curriculum,
@@ -64,12 +66,12 @@ def train_columns(course: Course, begin: Trained | None = None) -> list[Trained]
     while curriculum is not None:
         number = len(columns)
         own = replace(config, mining=MiningConfig(), seed=config.seed + number)
-        own = replace(own, world=later_world(own.world, config.mining)) if number else own
+        own = replace(own, world=column_world(own.world, curriculum.columns[number].kind, config.mining))
         if curriculum.columns[number].frozen:
             columns.append(load_policy(RunFolder.open(path / column_name(number)), own))
         else:
             run = RunFolder.create(path / column_name(number), own, own.seed, resume=True)
-            inherited = columns[-1] if columns and config.mining.inherit else begin
+            inherited = columns[curriculum.ancestor] if columns and config.mining.inherit else begin
             trained, curriculum = _train_column(course, own, run, curriculum, inherited)
             columns.append(trained)
         if len(columns) == len(curriculum.columns):
@@ -79,19 +81,21 @@ def train_columns(course: Course, begin: Trained | None = None) -> list[Trained]
     return columns
 
 
-def later_world(world: WorldConfig, mining: MiningConfig) -> WorldConfig:
-    """The world of a column after the first, whose clips are hard: their ways may lead away from the reference before
-    they lead back to it, and what is followed is to be followed more closely."""
-    task = world.task
-    scales = replace(task.scales, position=max(task.scales.position, mining.position_scale))
-    task = replace(task, stray_limit=max(task.stray_limit, mining.stray_limit), scales=scales)
-    return replace(world, task=task)
+def column_world(world: WorldConfig, kind: str, mining: MiningConfig) -> WorldConfig:
+    """The world of a column of a kind. The ways of hard clips may lead away from the reference before they lead back to
+    it, and what is followed from afar has to feel more of a difference when it comes closer."""
+    task, scales = world.task, world.task.scales
+    if kind == ALL:
+        return world
+    if kind == AFAR:
+        scales = replace(scales, position=max(scales.position, mining.position_scale))
+    return replace(world, task=replace(task, stray_limit=max(task.stray_limit, mining.stray_limit), scales=scales))
 
 
 def adopt(course: Course, paths: Sequence[str]) -> None:
     """Make the policies of other run folders the frozen columns of this one, where it has none yet.
 
-    Where more columns are to be mined, the next one's clips are those that are hard for all of these.
+    Where more columns are to be mined, these are judged together: the next one's clips are hard for all of them.
     """
     rows, folder = tuple(range(len(course.names))), course.folder.path
     if (folder / FILE).exists():
@@ -113,7 +117,7 @@ def adopt(course: Course, paths: Sequence[str]) -> None:
 
 
 def judged_by(
-    scores: Sequence[ClipScore], rows: Sequence[int], mining: MiningConfig, minutes: float, samples: int,
+    scores: list[ClipScore], rows: Sequence[int], mining: MiningConfig, minutes: float, samples: int,
     down: float = 0.0,
 ) -> Judged:  # fmt: skip
     """The evaluation in which rows of the cast had these scores; down: falls that were not got up from."""

@@ -85,7 +85,8 @@ def mined(course: Course, title: str, begin: Trained | None) -> Table:
     """Columns and their composer, and each clip with the column that follows it best."""
     cast, config, path = course.cast, course.config, course.folder.path
     columns = train_columns(course, begin)
-    scores, player = evaluate_together(columns, playing_env(cast, config.world, cast.subjects), cast.lengths)
+    motions = [clip.name for clip in cast.clips]
+    scores, player = evaluate_together(columns, playing_env(cast, config.world, cast.subjects), cast.lengths, motions)
     names = [column_name(k) for k in range(len(columns))]
     if len(columns) > 1 and config.mining.compose_minutes:
         train_composer(course, columns, player)

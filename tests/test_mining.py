@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from imdy_jax.imitation.mining import (
+    AFAR,
+    LOST,
     Column,
     Judged,
     MiningConfig,
@@ -29,7 +31,7 @@ def column_of(success, errors=None, of=2400):
     lost = [round(of * (1 - rate / 100)) for rate in success]
     errors = errors or [40.0 if n < of else None for n in lost]
     history = [Judged(1.0 + k, 100 + k, tuple(range(n)), errors[k]) for k, n in enumerate(lost)]
-    return Column(tuple(range(of)), tuple(history))
+    return Column(tuple(range(of)), history=tuple(history))
 
 
 def first(column, count):
@@ -82,20 +84,40 @@ def test_what_is_followed_closely_altogether_is_frozen_at_once():
     assert not reason_to_freeze(column(replace(done, afar=(1,))), CONFIG)
 
 
-def test_the_next_column_has_what_the_last_one_loses_until_nothing_is_left():
+def judged(curriculum, failed, afar=()):
+    """The curriculum whose last column has been judged so, and is frozen."""
+    column = judge(curriculum.columns[-1], Judged(1.0, 100, failed, 40.0, afar))
+    return curriculum.with_last(replace(column, frozen="for a reason"))
+
+
+def test_the_next_column_has_what_no_column_follows_until_the_columns_are_used_up():
     curriculum = begin_curriculum(["walk", "hop", "kick"])
-    assert curriculum.hard == (0, 1, 2) and mine(curriculum, CONFIG) is None  # nothing is known, nothing is frozen
+    assert curriculum.lost == (0, 1, 2) and mine(curriculum, CONFIG) is None  # nothing is known, nothing is frozen
     for failed in ((0, 1, 2), (1, 2), (1,)):
-        column = judge(curriculum.columns[-1], Judged(1.0, 100, failed))
-        assert mine(curriculum.with_last(column), CONFIG) is None  # it is still being trained
-        curriculum = curriculum.with_last(replace(column, frozen="for a reason"))
+        curriculum = judged(curriculum, failed)
+        training = curriculum.with_last(replace(curriculum.columns[-1], frozen=""))
+        assert mine(training, CONFIG) is None
         following = mine(curriculum, CONFIG)
         if len(curriculum.columns) < CONFIG.columns:
-            assert following.columns[:-1] == curriculum.columns and following.columns[-1] == Column(failed)
+            assert following.columns[:-1] == curriculum.columns and following.columns[-1] == Column(failed, LOST)
             curriculum = following
-    assert following is None  # the columns are used up
-    done = curriculum.with_last(replace(curriculum.columns[-1], history=(Judged(1.0, 100, ()),)))
-    assert mine(done, replace(CONFIG, columns=9)) is None  # nothing is lost
+    assert following is None
+    assert mine(judged(curriculum, ()), replace(CONFIG, columns=9)) is None  # nothing is hard
+
+
+def test_what_is_followed_from_afar_has_a_column_where_another_one_for_what_is_lost_would_be_in_vain():
+    config = replace(CONFIG, columns=9)
+    curriculum = judged(begin_curriculum(["walk", "hop", "kick", "run", "roll", "jump"]), (2, 4), (0, 1))
+    curriculum = judged(mine(curriculum, config), (4,), (2,))
+    assert curriculum.columns[-1].clips == (2, 4) and curriculum.lost == (4,) and curriculum.afar == (0, 1, 2)
+    curriculum = mine(curriculum, config)
+    assert curriculum.columns[-1] == Column((4,), LOST) and curriculum.ancestor == 1  # of equals the latest
+    assert judged(curriculum, ()).lost == ()
+    curriculum = mine(judged(curriculum, (4,)), config)
+    assert curriculum.columns[-1] == Column((0, 1, 2), AFAR) and curriculum.ancestor == 0  # it follows two of the three
+    assert mine(judged(curriculum, (0,), (1,)), config) is None
+    at_once = judged(begin_curriculum(["walk", "hop"]), (), (1,))
+    assert mine(at_once, config).columns[-1] == Column((1,), AFAR)
 
 
 def test_an_evaluation_takes_the_place_of_those_that_a_run_was_set_back_from():
@@ -110,9 +132,9 @@ def test_the_next_column_has_what_the_kept_weights_lose_and_not_the_last_ones():
     early, late = Judged(1.0, 100, (1,), 30.0), Judged(2.0, 200, (2,), 20.0, afar=(0,))
     column = judge(judge(Column((0, 1, 2)), early, early), late, early)
     curriculum = begin_curriculum(["walk", "hop", "kick"]).with_last(replace(column, frozen="for a reason"))
-    assert curriculum.hard == (1,) and mine(curriculum, CONFIG).columns[-1] == Column((1,))
+    assert curriculum.lost == (1,) and mine(curriculum, CONFIG).columns[-1] == Column((1,), LOST)
     of_old = replace(curriculum.columns[0], best=None)  # an earlier version kept the last
-    assert curriculum.with_last(of_old).hard == (0, 2)
+    assert curriculum.with_last(of_old).lost == (2,) and curriculum.with_last(of_old).afar == (0,)
 
 
 def test_a_curriculum_comes_back_as_it_was_and_not_for_other_motions(tmp_path):
@@ -120,8 +142,8 @@ def test_a_curriculum_comes_back_as_it_was_and_not_for_other_motions(tmp_path):
     assert read_curriculum(tmp_path, ["walk", "hop"]) == curriculum
     with pytest.raises(ValueError, match=r"curriculum.json: no such file; expected the run folder of a training"):
         read_curriculum(tmp_path)
-    judged = Judged(0.1 + 0.2, 100, (1,), 0.1 + 0.7)
-    known = judge(curriculum.columns[0], judged, judged)
+    known = Judged(0.1 + 0.2, 100, (1,), 0.1 + 0.7, (0,))
+    known = judge(curriculum.columns[0], known, known)
     kept = mine(curriculum.with_last(replace(known, frozen="for a reason")), CONFIG)
     write_curriculum(tmp_path, kept)
     assert read_curriculum(tmp_path) == read_curriculum(tmp_path, ["walk", "hop"]) == kept

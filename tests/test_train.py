@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_world import small_env
 
-from imdy_jax.imitation.evaluate import best_players, make_judge, score
+from imdy_jax.imitation.evaluate import ClipScore, best_players, make_judge, score
 from imdy_jax.imitation.evaluate_pushes import PushedConfig, evaluate_pushes
 from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.train import TrainConfig, load, reinforcement, train
@@ -89,6 +89,18 @@ def test_a_clip_is_played_by_who_follows_it_furthest_and_of_those_with_the_least
     scores = [[off(0.03), off(0.01, 5), off(0.02)], [off(0.02), off(0.04, 9), off(0.01, 12)], [off(0.04)] * 3]
     np.testing.assert_array_equal(best_players(scores[:2]), [1, 1, 0])
     np.testing.assert_array_equal(best_players(scores), [1, 2, 0])
+
+
+def test_a_motion_is_played_by_the_same_policy_for_everybody_who_can():
+    at = lambda success, error: ClipScore(success, 30 if success else 10, error, 0.0, 0.0, 0.0, False)  # noqa: E731
+    close = [at(True, 30.0), at(False, 20.0), at(True, 30.0), at(True, 20.0)]
+    sure = [at(True, 50.0), at(True, 50.0), at(True, 50.0), at(True, 40.0)]
+    motions = ["kick", "kick", "kick", "walk"]
+    np.testing.assert_array_equal(best_players([close, sure]), [0, 1, 0, 0])
+    np.testing.assert_array_equal(best_players([close, sure], motions), [1, 1, 1, 0])
+    # One of twenty who cannot is an exception, and does not make all others play worse.
+    nearly, steady = [at(i != 7, 30.0) for i in range(20)], [at(True, 60.0)] * 20
+    np.testing.assert_array_equal(best_players([nearly, steady], ["kick"] * 20), np.arange(20) == 7)
 
 
 def test_a_light_push_is_recovered_from_and_a_heavy_one_is_not(env):

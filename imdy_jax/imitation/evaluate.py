@@ -114,23 +114,28 @@ def _judged(player: Player, clips: np.ndarray, lengths: np.ndarray) -> list[Clip
 
 
 def evaluate_together(
-    policies: Sequence[Trained], env: Environment, lengths: np.ndarray
+    policies: Sequence[Trained], env: Environment, lengths: np.ndarray, motions: Sequence[str] | None = None
 ) -> tuple[list[ClipScore], np.ndarray]:
     """As evaluate, each clip with the policy that follows it best (best_players); also which policy that is, (N,)."""
     together = make_judge(env, np.arange(len(lengths)), lengths)
     judge = together if len(policies) > 1 else partial(evaluate, env=env, lengths=lengths)
     scores = [judge(trained) for trained in policies]
-    who = best_players(scores)
+    who = best_players(scores, motions)
     return [scores[k][i] for i, k in enumerate(who)], who
 
 
-def best_players(scores: Sequence[Sequence[ClipScore]]) -> np.ndarray:
+def best_players(scores: Sequence[Sequence[ClipScore]], motions: Sequence[str] | None = None) -> np.ndarray:
     """Which of the policies follows each clip (N,) furthest, and of several the one with the least error.
 
-    scores: of each policy, those of all clips.
+    scores: of each policy, those of all clips. motions (N,): of several policies that follow a clip equally far, that
+    is taken which follows its motion best, whoever plays it (what is lost counts as FAILURE_DISTANCE away), so that few
+    people are an exception, and who plays what is easier to learn.
     """
-    rank = lambda k, own: (own[k].frames, -own[k].mpjpe)  # noqa: E731
-    return np.array([max(range(len(own)), key=partial(rank, own=own)) for own in zip(*scores, strict=True)])
+    cost = np.array([[s.mpjpe if s.success else 1e3 * FAILURE_DISTANCE for s in own] for own in scores])
+    kinds = np.unique(motions, return_inverse=True)[1] if motions is not None else np.arange(cost.shape[1])
+    of_kind = np.stack([np.bincount(kinds, own) / np.bincount(kinds) for own in cost])[:, kinds]
+    rank = lambda k, i: (scores[k][i].frames, -of_kind[k, i], -scores[k][i].mpjpe)  # noqa: E731
+    return np.array([max(range(len(scores)), key=partial(rank, i=i)) for i in range(cost.shape[1])])
 
 
 def score(position: np.ndarray, reference: np.ndarray) -> ClipScore:

@@ -1,11 +1,11 @@
 """Hard-negative mining (Luo et al. 2023), run by rules: when a column is frozen, and what the next one is trained on.
 
-A column is a policy. It learns the clips that the one before it does not follow, or follows from afar; the first learns
-all of them.
+A column is a policy. The first learns all clips; a further one those that no column follows, or where another one for
+them would not help, those that are followed from afar.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,10 +23,10 @@ class MiningConfig:
     stall: int = 3  # a column is frozen where so many evaluations have not brought
     progress: float = 2.5  # points of success beyond the best before them,
     closer: float = 1.0  # nor, of no fewer clips, so many mm less MPJPE
-    afar: float = 35.0  # mm, MPJPE: what is followed with more is hard, too; 500: only what is lost is
+    afar: float = 35.0  # mm, MPJPE: what is followed with more is followed from afar; 500: nothing is
     stray_limit: float = 0.5  # m, in place of a lesser world.task.stray-limit in the columns after the first
-    position_scale: float = 300.0  # per m², in place of a lesser world.task.scales.position likewise
-    inherit: bool = True  # a column begins with the weights of the one before it, as PHC's do; off: with its own
+    position_scale: float = 300.0  # per m², in place of a lesser world.task.scales.position for what is afar
+    inherit: bool = True  # a column begins with the weights of one before it, as PHC's do; off: with its own
     compose_minutes: float = 10.0  # of training what composes two columns or more; 0: they stay apart
 
 
@@ -42,14 +42,23 @@ class Judged:
     down: float = 0.0  # falls that it does not get up from, of as many as there are clips, where that is judged
 
 
+ALL, LOST, AFAR = "all", "lost", "afar"
+
+
 @dataclass(frozen=True)
 class Column:
     """What one column is trained on, and what is known of it."""
 
     clips: tuple[int, ...]  # rows of the cast
+    kind: str = ALL  # what they were for the columns before it
     history: tuple[Judged, ...] = ()
     frozen: str = ""  # why it is not trained any further
     best: Judged | None = None  # the evaluation whose weights are kept; None: those of the last
+
+    @property
+    def known(self) -> Judged | None:
+        """The evaluation of the weights that it keeps."""
+        return self.best or next(reversed(self.history), None)
 
     def success(self, judged: Judged) -> float:
         """Success rate of one of its evaluations, %."""
@@ -68,12 +77,30 @@ class Curriculum:
         return replace(self, columns=(*self.columns[:-1], column))
 
     @property
-    def hard(self) -> tuple[int, ...]:
-        """Rows that no column follows closely, as far as is known: what the last one loses, or follows from afar, with
-        the weights that it keeps."""
-        last = self.columns[-1]
-        known = last.best or next(reversed(last.history), None)
-        return tuple(sorted({*known.failed, *known.afar})) if known else last.clips
+    def lost(self) -> tuple[int, ...]:
+        """Rows that no column follows, as far as is known."""
+        return self._left(lambda judged: judged.failed)
+
+    @property
+    def afar(self) -> tuple[int, ...]:
+        """Rows that are followed, but by every column from afar."""
+        near_none = self._left(lambda judged: (*judged.failed, *judged.afar))
+        return tuple(row for row in near_none if row not in set(self.lost))
+
+    @property
+    def ancestor(self) -> int:
+        """Number of the column before the last that follows most of the last one's clips; of equals the latest."""
+        *before, last = self.columns
+        followed = [len(set(last.clips) & set(c.clips) - set(c.known.failed)) if c.known else 0 for c in before]
+        return max(range(len(before)), key=lambda k: (followed[k], k))
+
+    def _left(self, bad: Callable[[Judged], Sequence[int]]) -> tuple[int, ...]:
+        """Rows that are bad in every column which has been judged by them."""
+        left = set(range(len(self.clips)))
+        for column in self.columns:
+            if (known := column.known) is not None:
+                left -= set(column.clips) - set(bad(known))
+        return tuple(sorted(left))
 
 
 def begin_curriculum(clips: Sequence[str]) -> Curriculum:
@@ -121,10 +148,17 @@ def _advances(column: Column, judged: Judged, before: Sequence[Judged], config: 
 
 
 def mine(curriculum: Curriculum, config: MiningConfig) -> Curriculum | None:
-    """The curriculum with a next column, for what is hard for the last, frozen one; None where nothing is to train."""
-    if not curriculum.columns[-1].frozen or not curriculum.hard or len(curriculum.columns) >= config.columns:
+    """The curriculum with a next column; None where nothing is to be trained.
+
+    It is for what is lost. Where the last column was for just that and none of it came in, or nothing is lost, it is
+    for what is followed from afar; where the last one was for that, there is no next one.
+    """
+    last = curriculum.columns[-1]
+    if not last.frozen or len(curriculum.columns) >= config.columns or last.kind == AFAR:
         return None
-    return replace(curriculum, columns=(*curriculum.columns, Column(curriculum.hard)))
+    in_vain = last.kind == LOST and last.clips == curriculum.lost
+    kind, clips = (AFAR, curriculum.afar) if in_vain or not curriculum.lost else (LOST, curriculum.lost)
+    return replace(curriculum, columns=(*curriculum.columns, Column(clips, kind))) if clips else None
 
 
 def check_mining(config: MiningConfig) -> None:
