@@ -6,6 +6,8 @@ does badly is all that it learns from at first.
 """
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,9 @@ from imdy_jax.imitation.ppo import PPOConfig
 
 _STEPS, _EVERY = 120, 3  # control steps that are watched, and of which one is kept
 _NOISE = 0.1  # standard deviation of what is added to every action: the composer has to know what is beside the way
+_ROUNDS = (
+    3  # of watching, of which the first is played by the columns told, the others by what has been learnt (DAgger)
+)
 _MINIBATCH, _LESSONS, _RATE = 2048, 600, 1e-3
 
 
@@ -28,38 +33,42 @@ def informed_composer(
     """A composer of the columns that gives a humanoid which follows clip r to column player[r], and who is led up to
     column riser, if there is one. player (R,) has the number of a column for every row of env's table.
 
-    It has learnt that from watching env's humanoids played so; its critic has learnt nothing.
+    It has learnt that from watching env's humanoids played so, and then by itself; its critic has learnt blank.
     """
     policy = make_policy(config.hidden, config.critic_hidden, env.action_size, config.spread, columns)
-    for_params, for_start, for_play, for_order = jax.random.split(key, 4)
+    for_params, *for_rounds = jax.random.split(key, 1 + _ROUNDS)
     by_clip = jnp.asarray(player)
 
-    def step(carry: tuple, draw: jax.Array) -> tuple[tuple, tuple[jax.Array, jax.Array]]:
+    def step(composer: Trained | None, carry: tuple, draw: jax.Array) -> tuple[tuple, tuple[jax.Array, jax.Array]]:
         state, observation = carry
         who = by_clip[state.clip]
         who = who if riser is None else jnp.where(env.led(state), riser, who)
-        offered = jnp.stack([column.act(observation) for column in columns])
-        action = offered[who, jnp.arange(len(who))]
+        if composer is None:
+            action = jnp.stack([column.act(observation) for column in columns])[who, jnp.arange(len(who))]
+        else:
+            action = composer.act(observation)
         result = env.step(state, action + _NOISE * jax.random.normal(draw, action.shape))
         return (result.state, result.observation), (observation, who)
 
-    @jax.jit
-    def watch(start: tuple, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def watch(arrays: Any, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        composer = None if arrays is None else blank.with_arrays(arrays)
+
         def stretch(carry: tuple, draw: jax.Array) -> tuple[tuple, tuple[jax.Array, jax.Array]]:
-            carry, (observation, who) = jax.lax.scan(step, carry, jax.random.split(draw, _EVERY))
+            carry, (observation, who) = jax.lax.scan(partial(step, composer), carry, jax.random.split(draw, _EVERY))
             return carry, (observation[0], who[0])
 
-        seen, who = jax.lax.scan(stretch, start, jax.random.split(key, _STEPS // _EVERY))[1]
+        for_start, for_play = jax.random.split(key)
+        seen, who = jax.lax.scan(stretch, env.reset(for_start), jax.random.split(for_play, _STEPS // _EVERY))[1]
         return seen.reshape(-1, seen.shape[-1]), who.reshape(-1)
 
-    seen, who = watch(jax.jit(env.reset)(for_start), for_play)
-    normalizer = update_normalizer(init_normalizer(env.observation_size), seen)
-    params, adam = policy.init(for_params, env.observation_size), optax.adam(_RATE)
+    adam = optax.adam(_RATE)
 
     @jax.jit
-    def learn(actor: dict, order: jax.Array) -> dict:
+    def learn(composer: Any, seen: jax.Array, who: jax.Array, order: jax.Array) -> dict:
+        trained = blank.with_arrays(composer)
+
         def loss(actor: dict, rows: jax.Array) -> jax.Array:
-            logits = policy.actor.apply(actor, normalize(normalizer, seen[rows]))
+            logits = policy.actor.apply(actor, normalize(trained.normalizer, seen[rows]))
             return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, who[rows]))
 
         def update(carry: tuple, rows: jax.Array) -> tuple[tuple, None]:
@@ -67,7 +76,18 @@ def informed_composer(
             change, state = adam.update(jax.grad(loss)(actor, rows), state, actor)
             return (optax.apply_updates(actor, change), state), None
 
+        actor = trained.params["actor"]
         return jax.lax.scan(update, (actor, adam.init(actor)), order)[0][0]
 
-    order = jax.random.randint(for_order, (_LESSONS, min(_MINIBATCH, len(seen))), 0, len(seen))
-    return Trained(policy, params | {"actor": learn(params["actor"], order)}, normalizer)
+    size = env.observation_size
+    blank = composer = Trained(policy, policy.init(for_params, size), init_normalizer(size))
+    watching, watched = jax.jit(watch), []
+    for number, key in enumerate(for_rounds):
+        for_play, for_order = jax.random.split(key)
+        watched.append(watching(composer.arrays if number else None, for_play))
+        seen, who = (jnp.concatenate(parts) for parts in zip(*watched, strict=True))
+        if not number:
+            composer = composer._replace(normalizer=update_normalizer(composer.normalizer, seen))
+        order = jax.random.randint(for_order, (_LESSONS, min(_MINIBATCH, len(seen))), 0, len(seen))
+        composer = composer._replace(params=composer.params | {"actor": learn(composer.arrays, seen, who, order)})
+    return composer

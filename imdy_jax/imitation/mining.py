@@ -87,12 +87,20 @@ class Curriculum:
         near_none = self._left(lambda judged: (*judged.failed, *judged.afar))
         return tuple(row for row in near_none if row not in set(self.lost))
 
+    def followed(self, number: int, rows: Sequence[int]) -> tuple[int, ...]:
+        """Those of the rows that a column follows, as far as is known."""
+        column = self.columns[number]
+        known = column.known
+        return tuple(sorted(set(rows) & set(column.clips) - set(known.failed))) if known else ()
+
     @property
     def ancestor(self) -> int:
         """Number of the column before the last that follows most of the last one's clips; of equals the latest."""
-        *before, last = self.columns
-        followed = [len(set(last.clips) & set(c.clips) - set(c.known.failed)) if c.known else 0 for c in before]
-        return max(range(len(before)), key=lambda k: (followed[k], k))
+        return self.best_of(len(self.columns) - 1, self.columns[-1].clips)
+
+    def best_of(self, count: int, rows: Sequence[int]) -> int:
+        """Number of that of the first columns which follows most of the rows; of equals the latest."""
+        return max(range(count), key=lambda k: (len(self.followed(k, rows)), k))
 
     def _left(self, bad: Callable[[Judged], Sequence[int]]) -> tuple[int, ...]:
         """Rows that are bad in every column which has been judged by them."""
@@ -151,14 +159,19 @@ def mine(curriculum: Curriculum, config: MiningConfig) -> Curriculum | None:
     """The curriculum with a next column; None where nothing is to be trained.
 
     It is for what is lost. Where the last column was for just that and none of it came in, or nothing is lost, it is
-    for what is followed from afar; where the last one was for that, there is no next one.
+    for what is followed from afar, as far as the column does with whose weights it begins; where the last one was for
+    that, there is no next one.
     """
     last = curriculum.columns[-1]
     if not last.frozen or len(curriculum.columns) >= config.columns or last.kind == AFAR:
         return None
     in_vain = last.kind == LOST and last.clips == curriculum.lost
-    kind, clips = (AFAR, curriculum.afar) if in_vain or not curriculum.lost else (LOST, curriculum.lost)
-    return replace(curriculum, columns=(*curriculum.columns, Column(clips, kind))) if clips else None
+    if curriculum.lost and not in_vain:
+        following = Column(curriculum.lost, LOST)
+    else:
+        best = curriculum.best_of(len(curriculum.columns), curriculum.afar)
+        following = Column(curriculum.followed(best, curriculum.afar), AFAR)
+    return replace(curriculum, columns=(*curriculum.columns, following)) if following.clips else None
 
 
 def check_mining(config: MiningConfig) -> None:
