@@ -15,7 +15,7 @@ from envs.imitator import COMPOSER, ImitatorConfig, column_name, load_policy, pu
 from envs.scoreboard import Scoreboard, summary
 from envs.world import Cast, WorldConfig, playing_env, training_env
 from imdy_jax.imitation.best import Best
-from imdy_jax.imitation.evaluate import ClipScore, evaluate_together, make_judge
+from imdy_jax.imitation.evaluate import ClipScore, make_judge
 from imdy_jax.imitation.mining import (
     AFAR,
     ALL,
@@ -95,7 +95,7 @@ def column_world(world: WorldConfig, kind: str, mining: MiningConfig) -> WorldCo
 def adopt(course: Course, paths: Sequence[str]) -> None:
     """Make the policies of other run folders the frozen columns of this one, where it has none yet.
 
-    Where more columns are to be mined, these are judged together: the next one's clips are hard for all of them.
+    Where more columns are to be mined, each is judged by all clips: the next one's are hard for all of them.
     """
     rows, folder = tuple(range(len(course.names))), course.folder.path
     if (folder / FILE).exists():
@@ -109,10 +109,10 @@ def adopt(course: Course, paths: Sequence[str]) -> None:
     columns = [Column(rows, frozen=f"trained apart, {Path(path).name}") for path in paths]
     if len(paths) < course.config.mining.columns:
         cast, config = course.cast, course.config
-        env = playing_env(cast, config.world, cast.subjects)
+        play = make_judge(playing_env(cast, config.world, cast.subjects), np.array(rows), cast.lengths)
         policies = [load_policy(RunFolder.open(folder / column_name(k)), config) for k in range(len(paths))]
-        scores, _ = evaluate_together(policies, env, cast.lengths)
-        columns[-1] = replace(columns[-1], best=judged_by(scores, rows, config.mining, 0.0, 0))
+        judged = [judged_by(play(trained), rows, config.mining, 0.0, 0) for trained in policies]
+        columns = [replace(column, best=best) for column, best in zip(columns, judged, strict=True)]
     write_curriculum(folder, Curriculum(tuple(course.names), tuple(columns)))
 
 
