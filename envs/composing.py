@@ -20,9 +20,7 @@ from imdy_jax.imitation.ppo import PPOConfig
 
 _STEPS, _EVERY = 120, 3  # control steps that are watched, and of which one is kept
 _NOISE = 0.1  # standard deviation of what is added to every action: the composer has to know what is beside the way
-_ROUNDS = (
-    3  # of watching, of which the first is played by the columns told, the others by what has been learnt (DAgger)
-)
+_ROUNDS = 3  # of watching; the columns told play the first, what has been learnt plays the others (DAgger)
 _MINIBATCH, _LESSONS, _RATE = 2048, 600, 1e-3
 
 
