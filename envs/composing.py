@@ -31,7 +31,7 @@ def informed_composer(
     """A composer of the columns that gives a humanoid which follows clip r to column player[r], and who is led up to
     column riser, if there is one. player (R,) has the number of a column for every row of env's table.
 
-    It has learnt that from watching env's humanoids played so, and then by itself; its critic has learnt blank.
+    It has learnt that from watching env's humanoids played so, and then by itself; its critic has learnt nothing.
     """
     policy = make_policy(config.hidden, config.critic_hidden, env.action_size, config.spread, columns)
     for_params, *for_rounds = jax.random.split(key, 1 + _ROUNDS)

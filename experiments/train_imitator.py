@@ -21,7 +21,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 
-from envs.columns import Course, adopt, train_columns, train_composer
+from envs.columns import Course, adopt, judged_by, train_columns, train_composer
 from envs.fall_judges import training_falls
 from envs.imitation import ImitationEnv
 from envs.imitator import COMPOSER, ImitatorConfig, column_name
@@ -32,7 +32,6 @@ from envs.ways import Known, find_ways, make_guide
 from envs.world import Cast, playing_env, training_env, training_mesh
 from imdy_jax.imitation.best import Best
 from imdy_jax.imitation.evaluate import evaluate, evaluate_together
-from imdy_jax.imitation.mining import Judged
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.processes import connect
 from imdy_jax.imitation.train import reinforcement, train, tuition
@@ -109,9 +108,8 @@ def trained_once(
 
     def assess(minutes: float, trained: Trained, samples: int) -> None:
         scores = evaluate(trained, judge, cast.lengths)
-        failed = tuple(row for row, s in enumerate(scores) if not s.success)
         down = len(scores) * (1.0 - falls(trained)) if falls else 0.0
-        judged = Judged(minutes, samples, failed, summary(scores)[1], down=down)
+        judged = judged_by(scores, range(len(scores)), config.mining, minutes, samples, down)
         if best:
             best.offer(samples // learning.samples, trained, judged)
         board.add(judged, scores)

@@ -129,8 +129,12 @@ def beats(judged: Judged, before: Judged) -> bool:
     """Whether an evaluation on the same clips is better than one before it: fewer clips and falls are lost, or as many
     and what is followed is followed with less error. Of equals it is the later one, which has learnt for longer.
     """
-    rank = lambda j: (len(j.failed) + j.down, float("inf") if j.error is None else j.error)  # noqa: E731
+    rank = lambda j: (len(j.failed) + j.down, _error(j))  # noqa: E731
     return rank(judged) <= rank(before)
+
+
+def _error(judged: Judged) -> float:
+    return float("inf") if judged.error is None else judged.error
 
 
 def reason_to_freeze(column: Column, config: MiningConfig) -> str:
@@ -148,11 +152,11 @@ def reason_to_freeze(column: Column, config: MiningConfig) -> str:
 
 def _advances(column: Column, judged: Judged, before: Sequence[Judged], config: MiningConfig) -> bool:
     """Whether an evaluation is ahead of all before it: clearly more is followed, or as much and clearly closer."""
-    best = max(map(column.success, before))
-    error = lambda j: float("inf") if j.error is None else j.error  # noqa: E731
-    gained = column.success(judged) - best
-    least = min(error(j) for j in before if column.success(j) == best)
-    return gained > config.progress - 1e-6 or (gained >= 0 and error(judged) < least - config.closer)
+    fewest = min(len(j.failed) for j in before)
+    least = min(_error(j) for j in before if len(j.failed) == fewest)
+    gained = fewest - len(judged.failed)
+    more = 100.0 * gained / len(column.clips) >= config.progress
+    return more or (gained >= 0 and _error(judged) < least - config.closer)
 
 
 def mine(curriculum: Curriculum, config: MiningConfig) -> Curriculum | None:
