@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -19,17 +20,32 @@ def side_by_side(
     """Each task with function(task), by some processes of this machine, in the order in which they end.
 
     function is one that can be imported. What it raises is raised here; what has not been begun by then is left out.
-    Raises RuntimeError where a process is lost.
+    Where this process is killed, those end, too. Raises ChildProcessError where one of them is lost.
     """
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))  # JAX's threads do not survive a fork
+    spawning = multiprocessing.get_context("spawn")  # JAX's threads do not survive a fork
+    pool = ProcessPoolExecutor(processes, spawning, initializer=_end_with_parent)
     try:
         waiting = {pool.submit(function, task): task for task in tasks}
         for done in as_completed(waiting):
             yield waiting[done], done.result()
     except BrokenProcessPool as error:
-        raise RuntimeError("a process was lost, perhaps for want of memory; call it again, and it goes on") from error
+        raise ChildProcessError(
+            "a process was lost, perhaps for want of memory; call it again, and it goes on"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Nobody waits for what an orphan computes, and who calls again would compute it a second time beside it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "side by side means in processes of their own"
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def on_cluster(

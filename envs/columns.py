@@ -71,7 +71,7 @@ def train_columns(course: Course, begin: Trained | None = None) -> list[Trained]
             columns.append(load_policy(RunFolder.open(path / column_name(number)), own))
         else:
             run = RunFolder.create(path / column_name(number), own, own.seed, resume=True)
-            inherited = columns[curriculum.ancestor] if columns and config.mining.inherit else begin
+            inherited = begin if not columns else columns[curriculum.ancestor] if config.mining.inherit else None
             trained, curriculum = _train_column(course, own, run, curriculum, inherited)
             columns.append(trained)
         if len(columns) == len(curriculum.columns):

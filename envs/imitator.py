@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import tyro
+
 from envs.observation import observation_size
 from envs.people import PeopleConfig
 from envs.search import SearchConfig
@@ -20,6 +22,7 @@ from imdy_jax.imitation.train import TrainConfig, load
 from imdy_jax.run import Checkpoints, RunFolder, to_json, write_json
 
 COLUMN, COMPOSER = "column-", "composer"  # folders of the columns, before their number, and of what weighs them
+TABLE = "tables/imitator.json"  # how good it is
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class ImitatorConfig:
     num_envs: int = 1024
     evaluate_at: tuple[float, ...] = ()  # minutes of training at which to evaluate, besides the end
     seed: int = 0
+    begun_with: tyro.conf.Suppress[str | None] = None  # as --from-pretrained says
 
 
 class Columns(NamedTuple):
@@ -106,12 +110,15 @@ def trained_parts(path: Path) -> list[str]:
 def performers(path: str | Path) -> list[str]:
     """Run folders, each of one policy, that record what the imitator of a run folder does: the last two of its columns
     and their composer, as in the paper, or where it has no columns itself.
+
+    Columns that have learnt to get up leave the others to imitate, where there are others.
     """
     if not (Path(path) / FILE).exists():
         return [str(path)]
     parts = trained_parts(Path(path))
-    columns = [str(Path(path) / part) for part in parts if part != COMPOSER]
-    return [*columns[-2:], *([str(path)] if COMPOSER in parts else [])]
+    columns = [RunFolder.open(Path(path) / part) for part in parts if part != COMPOSER]
+    imitate = [own for own in columns if not own.config(ImitatorConfig).world.task.recovery.led] or columns
+    return [*(str(own.path) for own in imitate[-2:]), *([str(path)] if COMPOSER in parts else [])]
 
 
 def learnt(path: str | Path) -> dict[str, Path]:
@@ -137,31 +144,47 @@ def begin_with(path: str, config: ImitatorConfig) -> Trained:
 
 
 def publish(path: str, to: str) -> None:
-    """Copy what it takes to act, and to go on learning, from a run folder to a new one: the policy, its config
-    without the people and motions, which have paths, its provenance and its table.
+    """Copy what it takes to act, and to go on learning, from a run folder to a new one, as a whole or not at all: the
+    policy, its config without the people and motions, which have paths, its provenance and its table.
 
-    Where it has columns, all of them go along. Raises ValueError where there is no policy, or something at the new
-    place.
+    Where it has columns, all of them go along. Raises ValueError where there is no policy or no table, or something at
+    the new place.
     """
-    source, target = RunFolder.open(path), Path(to)
+    target = Path(to)
+    if target.exists():
+        raise ValueError(f"{target}: is there already, expected a new folder; name another, or remove it")
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        _copy(RunFolder.open(path), partial)
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _copy(source: RunFolder, target: Path) -> None:
+    """Put what is given away of a run, and of its parts, into a folder that is there."""
     config = source.config(ImitatorConfig)
     mined = (source.path / FILE).exists()
-    parts = trained_parts(source.path) if mined else []
     kept = kept_policies(source.path)
     step = None if mined else Checkpoints(kept).latest_step()
     if not mined and step is None:
         raise ValueError(f"{kept}: holds no policy; train one with train_imitator.py")
-    if target.exists():
-        raise ValueError(f"{target}: is there already, expected a new folder; name another, or remove it")
-    target.mkdir(parents=True)
-    write_json(target / "config.json", to_json(replace(config, people=PeopleConfig())))
-    for part in parts:
-        publish(str(source.path / part), str(target / part))
+    if not (source.path / TABLE).exists():
+        raise ValueError(
+            f"{source.path / TABLE}: not found, expected how good it is; go on with train_imitator.py --resume"
+        )
+    begun = Path(config.begun_with).name if config.begun_with else None
+    write_json(target / "config.json", to_json(replace(config, people=PeopleConfig(), begun_with=begun)))
+    for part in trained_parts(source.path) if mined else []:
+        (target / part).mkdir()
+        _copy(RunFolder.open(source.path / part), target / part)
     if step is not None:
         shutil.copytree(kept / str(step), target / kept.name / str(step))
     for mark in target.rglob("commit_success.txt"):  # it says where it was written, and counts by being there
         mark.write_text("")
-    for name in ("run.json", "tables/imitator.json", *([FILE] if mined else [])):
+    for name in ("run.json", TABLE, *([FILE] if mined else [])):
         (target / name).parent.mkdir(exist_ok=True)
         shutil.copy(source.path / name, target / name)
 

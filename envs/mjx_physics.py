@@ -39,7 +39,7 @@ class MjxPhysics:
       record: also return the contact wrenches.
       impl: "jax", or "warp" (needs warp-lang and an NVIDIA GPU; several times faster there).
 
-    Raises ValueError for an unknown impl and RuntimeError where Warp or its GPU is missing.
+    Raises ValueError for an unknown impl or where Warp or its GPU is missing.
     """
 
     def __init__(self, humanoids: Humanoid, substeps: int = 2, control_hz: float = 30.0, record: bool = False,
@@ -150,9 +150,9 @@ def _check_implementation(impl: str) -> None:
         raise ValueError(f"unknown MJX implementation {impl!r}; known: {', '.join(IMPLEMENTATIONS)}")
     if impl == "warp":
         if importlib.util.find_spec("warp") is None:
-            raise RuntimeError('physics engine "warp" needs the package warp-lang; run pip install "mujoco-mjx[warp]"')
+            raise ValueError('physics engine "warp" needs the package warp-lang; run pip install "mujoco-mjx[warp]"')
         if jax.default_backend() != "gpu":
-            raise RuntimeError(
+            raise ValueError(
                 f'physics engine "warp" needs an NVIDIA GPU, found JAX on {jax.default_backend()}; use "c" or "mjx"'
             )
 

@@ -68,12 +68,12 @@ def make_folder(run: str, config: ImitatorConfig, resume: bool, overwrite: bool)
     """The run folder, as RunFolder.create; of several processes the first makes it, and all have to see it."""
 
     def create() -> RunFolder:
-        folder = RunFolder.create(run, config, config.seed, resume=resume, overwrite=overwrite)
-        if overwrite:
-            for name in ("ways", "school", COMPOSER, *(own.name for own in folder.path.glob(f"{COLUMN}*"))):
-                shutil.rmtree(folder.path / name, ignore_errors=True)
-            (folder.path / FILE).unlink(missing_ok=True)
-        return folder
+        if overwrite:  # first, so that nothing of it is left where this is interrupted
+            for name in ("run.json", FILE):
+                (Path(run) / name).unlink(missing_ok=True)
+            for name in ("ways", "school", COMPOSER, *(own.name for own in Path(run).glob(f"{COLUMN}*"))):
+                shutil.rmtree(Path(run) / name, ignore_errors=True)
+        return RunFolder.create(run, config, config.seed, resume=resume, overwrite=overwrite)
 
     return in_turn(create, partial(RunFolder.open, Path(run)))
 

@@ -19,6 +19,15 @@ from imdy_jax.report import Progress
 from imdy_jax.solver.evaluate import Dynamics
 
 
+def check_reimitates(path: str) -> None:
+    """Raises ValueError where the imitator of a run folder cannot imitate again what it has recorded."""
+    if open_imitator(path)[0].guide:
+        raise ValueError(
+            f"{path}: is guided along ways through its clips, and there are none through what it makes of them, "
+            "expected an imitator without config.guide to imitate again; pass --no-again"
+        )
+
+
 def reimitate(dataset: Dataset, names: Sequence[str], config: GenerateConfig, path: str) -> dict[str, Dynamics]:
     """Torques and forces of imitating sequences once more, by sequence, with the imitator of the run folder `path`.
 

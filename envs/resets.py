@@ -101,9 +101,7 @@ class Resets(NamedTuple):
         weights = start_weights(tally, self.table.length, self.config.starts.floor)
         if but is not None and self.rises is not None and self.rises.leads_on:  # who stands does not lie down
             weights = jnp.where(self.rises.leads[:, None], 0.0, weights)
-        clip, frame = draw_starts(key, weights, self.clip_choices, but)
-        latest = jnp.maximum(self.table.length[clip] - 2, 0)  # leaves a step to go
-        return clip, jnp.minimum(frame, latest)
+        return draw_starts(key, weights, self.table.length, self.clip_choices, but)
 
     def _begin(self, clip: jax.Array, frame: jax.Array, draw: jax.Array, share: float) -> Beginning:
         """Episodes at frame (N,) of clip (N,): on the reference, but a share of them fallen beside it."""

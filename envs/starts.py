@@ -53,7 +53,7 @@ def start_weights(tally: Tally, length: jax.Array, floor: float) -> jax.Array:
     A moment without any experience counts as one that fails once in a hundred steps.
     """
     bins = tally.steps.shape[1]
-    frames = jnp.clip(length[:, None] - 2 - _BIN * jnp.arange(bins), 0, _BIN).astype(tally.steps.dtype)
+    frames = _frames(length[:, None], jnp.arange(bins)).astype(tally.steps.dtype)
     hazard = jnp.minimum((tally.failures + 1.0) / (tally.steps + 100.0), _HOPELESS) * (frames > 0)
     hazard = jnp.pad(hazard, ((0, 0), (0, _AHEAD - 1)))
     soon = sum(hazard[:, k : k + bins] for k in range(_AHEAD)) * frames
@@ -61,19 +61,25 @@ def start_weights(tally: Tally, length: jax.Array, floor: float) -> jax.Array:
 
 
 def draw_starts(
-    key: jax.Array, weights: jax.Array, choices: jax.Array, but: jax.Array | None = None
+    key: jax.Array, weights: jax.Array, length: jax.Array, choices: jax.Array, but: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array]:
     """Clip and frame (N,) by start_weights (C, B) for N environments, each among its own clips: choices (N, K).
 
-    but (N,): clips to leave out; who has no other gets it all the same.
+    length (C,): frames of the clips; a start leaves a step to go. but (N,): clips to leave out; who has no other gets
+    it all the same.
     """
     which, when, where = jax.random.split(key, 3)
     by_clip = jnp.sum(weights, axis=1)[choices]
     pick = _draw(which, by_clip if but is None else jnp.where(choices == but[:, None], 0.0, by_clip))
     clip = jnp.take_along_axis(choices, pick[:, None], axis=1)[:, 0]
     bins = _draw(when, weights[clip])
-    within = jax.random.randint(where, clip.shape, 0, _BIN)
-    return clip, _BIN * bins + within
+    there = jnp.maximum(_frames(length[clip], bins), 1)
+    return clip, _BIN * bins + jnp.floor(there * jax.random.uniform(where, clip.shape)).astype(bins.dtype)
+
+
+def _frames(length: jax.Array, number: jax.Array) -> jax.Array:
+    """How many frames of a clip of so many, without its last one, are in the bin of a number."""
+    return jnp.clip(length - 1 - _BIN * number, 0, _BIN)
 
 
 def _draw(key: jax.Array, weights: jax.Array) -> jax.Array:

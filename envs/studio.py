@@ -147,7 +147,7 @@ class Session:
 
 def make_studio(cast: Cast, trained: Trained, imitator: ImitatorConfig, substeps: int, seats: int) -> Studio:
     """The studio of a trained imitator, with a number of physics substeps of its own."""
-    on_cpu = imitator.world.engine in ("c", "auto") and jax.default_backend() == "cpu"
+    on_cpu = {"c": True, "auto": jax.default_backend() == "cpu"}.get(imitator.world.engine, False)
     provenance = Provenance(
         policy=trained.digest,
         seed=imitator.seed,

@@ -15,6 +15,7 @@ from envs.search import Found, SearchConfig, search
 from envs.task import ACTION_SIZE
 from envs.world import Cast, WorldConfig
 from imdy_jax.imitation.policy import Trained, init_normalizer, make_policy
+from imdy_jax.run import replacing
 from imdy_jax.skeleton import NUM_Q, NUM_V
 
 Known = dict[str, np.ndarray]  # T steps: q (T, 99), v (T, 75), action (T, A), answer (T, A, 150), stake (T, A, A)
@@ -96,7 +97,5 @@ def _load(path: Path) -> Known | None:
 
 
 def _save(path: Path, way: Known) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez(file, **way)
-    partial.replace(path)
+    with replacing(path) as partial:
+        np.savez(partial, **way)

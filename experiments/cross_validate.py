@@ -7,7 +7,9 @@ The motions are dealt out in so many folds; for each, a policy is trained on all
 once from its first frame, without noise. Variants of one motion, mirrored or at other speeds, share a fold.
 """
 
+import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -21,7 +23,7 @@ from imdy_jax.imitation.evaluate import ClipScore, make_judge
 from imdy_jax.imitation.train import reinforcement, train
 from imdy_jax.motion.resample import original
 from imdy_jax.report import Table, command, show
-from imdy_jax.run import RunFolder, enable_compilation_cache
+from imdy_jax.run import RunFolder, enable_compilation_cache, write_json
 
 
 def main(
@@ -41,6 +43,7 @@ def main(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     enable_compilation_cache()
     check_simple(config)
+    config = replace(config, begun_with=from_pretrained)
     cast, rejected, begin = prepare(config, from_pretrained)
     fold = deal([clip.name for clip in cast.clips], folds)
     judge = make_judge(playing_env(cast, config.world, cast.subjects), np.arange(len(fold)), cast.lengths)
@@ -48,6 +51,9 @@ def main(
     unseen: dict[int, ClipScore] = {}
     for number in range(folds):
         folder = RunFolder.create(Path(run) / f"fold-{number}", config, config.seed, resume, overwrite)
+        keep_deal(
+            folder.path / "deal.json", {clip.name: int(f) for clip, f in zip(cast.clips, fold, strict=True)}, resume
+        )
         env = training_env(cast, config.world, config.num_envs, np.flatnonzero(fold != number))
         learning = reinforcement(env, config.train.ppo, begin, mesh=training_mesh(env))
         scores = judge(train(learning, config.train, folder, config.seed))
@@ -81,6 +87,18 @@ def deal(names: list[str], folds: int) -> np.ndarray:
     if not 2 <= folds <= len(motions):
         raise ValueError(f"--folds is {folds} with {len(motions)} motions, expected from 2 to as many as there are")
     return np.array([motions.index(original(name)) % folds for name in names])
+
+
+def keep_deal(path: Path, dealt: dict[str, int], resume: bool) -> None:
+    """Write down who is in which fold; raises ValueError where a run that is resumed was dealt otherwise, since its
+    policies have seen what would count as unseen now."""
+    if resume and path.exists() and (kept := json.loads(path.read_text())) != dealt:
+        differing = sorted(name for name in kept.keys() | dealt.keys() if kept.get(name) != dealt.get(name))
+        raise ValueError(
+            f"{path}: motions were dealt out otherwise (differing: {differing[:5]}), expected the same motions and "
+            "--folds; use these, or start again with --overwrite"
+        )
+    write_json(path, dealt)
 
 
 def _each(cast: Cast, scores: dict[int, ClipScore]) -> list[tuple]:

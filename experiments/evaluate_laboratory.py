@@ -9,6 +9,7 @@ plate; OpenSim's kinematics and model, shared over the feet by contact alone, st
 """
 
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,15 +74,17 @@ def main(
     if not trials or path is None:
         raise ValueError(f"{data}: found {len(trials)} trials with markers named like {only!r}, and solver {path}")
     opened, scores = load_solver(RunFolder.open(path)), dict[str, dict[str, Scores]]()
+    namesakes = Counter(trial.name for trial in trials)
     with Progress(len(trials), "trials") as progress:
         for recording in recordings(trials, config.sex):
             if isinstance(recording, str):
                 print(f"left out: {recording}", file=sys.stderr)
             else:
                 said, name = estimates(recording, opened, config), recording.truth.name
+                name = name if namesakes[name] == 1 else f"{recording.person} {name}"
                 scores[name] = {method: judge(recording.truth, one) for method, one in said.items()}
                 if draw and draw in name:
-                    picture(Path(out) / "figures", recording.truth, said)
+                    picture(Path(out) / "figures", name, recording.truth, said)
             progress.advance()
     if not scores:
         raise ValueError(f"{data}: no trial could be judged; see above")
@@ -101,19 +104,19 @@ def estimates(recording: Recording, solver: Solver, config: LaboratoryConfig) ->
     return said
 
 
-def picture(folder: Path, truth: Reference, said: dict[str, Said]) -> None:
+def picture(folder: Path, name: str, truth: Reference, said: dict[str, Said]) -> None:
     """Forces under the feet and joint moments, by ImDyS and as measured."""
-    title, weight = f"{truth.name}, {truth.mass:.1f} kg", truth.mass * GRAVITY
+    title, weight = f"{name}, {truth.mass:.1f} kg", truth.mass * GRAVITY
     ours, time = said[REDUCED], truth.estimate.time
-    reactions(folder / f"{truth.name}.png", truth.estimate._replace(force=ours.force), truth.measured, weight, title)
+    reactions(folder / f"{name}.png", truth.estimate._replace(force=ours.force), truth.measured, weight, title)
     moments = ours.moments
     if moments is None:
         return
     vertical = truth.measured.force[..., 1].T / weight
     left = (truth.estimate.needed[:, 1] - truth.measured.force[..., 1].sum(axis=1)) / weight
     told, real = (Gait(time, m, vertical, vertical > 0.02, left) for m in (moments, truth.moments))
-    joint_moments(folder / f"{truth.name}_moments.png", told, real, title, ("ImDyS", "OpenSim with plates"))
-    print(f"wrote {folder / truth.name}.png and {truth.name}_moments.png")
+    joint_moments(folder / f"{name}_moments.png", told, real, title, ("ImDyS", "OpenSim with plates"))
+    print(f"wrote {folder / name}.png and {name}_moments.png")
 
 
 if __name__ == "__main__":

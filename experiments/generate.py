@@ -21,7 +21,7 @@ from pathlib import Path
 from envs.batches import GenerateConfig, plan
 from envs.imitator import performers
 from envs.recording import record
-from envs.reimitation import reimitate
+from envs.reimitation import check_reimitates, reimitate
 from imdy_jax.dataset.certify import certify_dataset, read_certificate
 from imdy_jax.dataset.gates import Gates, set_gates, trainable_ids
 from imdy_jax.dataset.manifest import gate_table, manifest
@@ -53,8 +53,8 @@ def main(
 
     Args:
       config: what to record.
-      imitator: run folders of train_imitator.py; each plays everything, of one with columns the last two and their
-        composer.
+      imitator: run folders of train_imitator.py; each plays everything, of one with columns the last two
+        that imitate and their composer.
       run: run folder to write; the dataset is dataset.zarr in it.
       gates: what a sequence has to be like to be trained on; may be changed afterwards, nothing is recorded again.
       search: look for a way through the clips that the policy loses; takes minutes per minute of motion.
@@ -74,6 +74,8 @@ def main(
     if processes < 1 or (ray and processes > 1):
         raise ValueError(f"found processes {processes} and ray {ray}, expected 1 or more without ray, or ray alone")
     played = [one for path in imitator for one in performers(path)]
+    if again:
+        check_reimitates(performers(imitator[0])[-1])
     batches = plan(config, played, str(Path(run) / "dataset.zarr"), search)
     folder = RunFolder.create(run, config, 0, resume=True)
     dataset, tables = create_dataset(folder.path / "dataset.zarr"), folder.path / "tables"

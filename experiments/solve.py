@@ -26,7 +26,7 @@ from imdy_jax.analysis.correction import Correction
 from imdy_jax.analysis.plausibility import Limits
 from imdy_jax.analysis.residual_reduction import Reduction
 from imdy_jax.analysis.solution import SUMMARY, Solution, solve
-from imdy_jax.analysis.solution_files import write
+from imdy_jax.analysis.solution_files import remove_written, write
 from imdy_jax.dynamics.pieces import Pieces
 from imdy_jax.humanoid import Humanoid, from_body
 from imdy_jax.motion.clip import Clip
@@ -84,6 +84,8 @@ def main(
     solver = load_solver(RunFolder.open(config.solver)) if config.solver is not None else None
     smoothing = Butterworth(config.cutoff)
     smoothing.check(3, config.fps)
+    if overwrite:  # first, so that nothing of another config is left where it is interrupted
+        remove_written(out, listed)
     folder = RunFolder.create(out, config, config.person.subject_seed, resume=not overwrite, overwrite=overwrite).path
     body = make_bodies(config.person)[0]
     humanoid, surface = from_body(body), skin_surface(body)

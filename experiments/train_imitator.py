@@ -63,7 +63,7 @@ def main(
     connect(processes, process, coordinator)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     enable_compilation_cache()
-    config = composing(config, columns, from_pretrained)
+    config = replace(composing(config, columns, from_pretrained), begun_with=from_pretrained)
     # Before there is a folder: an error leaves none behind.
     cast, rejected, begin = prepare(config, from_pretrained, columns)
     folder = make_folder(run, config, resume, overwrite)

@@ -10,11 +10,12 @@ out once, and judged by the solver that the others have tuned; the last is tuned
 Who was left out calibrates its error bars.
 """
 
-import dataclasses
 import hashlib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import tyro
 
 from imdy_jax.analysis.correction import Correction
 from imdy_jax.analysis.laboratory import CORRECTED, RAW, Recording, Scores, judge, recordings, told_by
@@ -50,6 +51,7 @@ class TuneConfig:
     cutoff: float = 6.0  # Hz, of the low-pass on poses
     fps: float = 30.0  # one that the solver takes
     seed: int = 0
+    begun_with: tyro.conf.Suppress[str | None] = None  # as --solver says
 
 
 def main(
@@ -69,6 +71,7 @@ def main(
       overwrite: throw away the run that is there.
     """
     enable_compilation_cache()
+    config = replace(config, begun_with=solver)
     begun = RunFolder.open(solver)
     before = load_solver(begun)
     known, others = record(find_trials(*data), config), record(find_trials(*test), config) if test else []
@@ -86,7 +89,8 @@ def main(
     for person in sorted({r.person for r in known}) if not test else []:
         taught = [s for s in sequences if s.subject != person]
         if taught:
-            own = RunFolder.create(folder.path / "without" / person, config, config.seed, resume=True)
+            without = folder.path / "without" / person
+            own = RunFolder.create(without, config, config.seed, resume=not overwrite, overwrite=overwrite)
             judged([r for r in known if r.person == person], tune(begun, before, taught, own, config))
     last = tune(begun, before, sequences, folder, config)
     judged(others, last)
@@ -125,7 +129,7 @@ def windows(recording: Recording, solver: Solver, config: TuneConfig) -> list[Se
 def tune(begun: RunFolder, before: Solver, sequences: list[Sequence], run: RunFolder, config: TuneConfig) -> Solver:
     """The solver that goes on with sequences from where it was."""
     fitted = from_json(FitConfig, json.loads((begun.path / "solver.json").read_text())["config"], begun.path)
-    own = dataclasses.replace(
+    own = replace(
         fitted, steps=config.steps, learning_rate=config.learning_rate, batch_size=config.batch_size, weight_decay=0.0,
         weights=config.weights, hidden_markers=0.0, seed=config.seed,
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """Run folder: what a run was asked to do, what it measured, and the state from which it goes on.
 
-runs/demo/imitator/
+runs/default/imitator/
   config.json      the frozen config that the script was called with
   run.json         schema version, seed, package versions, git commit, machine
   checkpoints/     one folder per step, written by orbax under a temporary name and renamed when complete
@@ -30,6 +30,7 @@ import jax
 import orbax.checkpoint as ocp
 
 SCHEMA_VERSION = 2  # of the run folder; raise it when an older folder can no longer be read
+_REMOVED = ".removed"  # beside the checkpoints, on their file system, so that losing the name is one rename
 PACKAGES = ("imdy-jax", "jax", "jaxlib", "flax", "optax", "mujoco", "mujoco-mjx", "orbax-checkpoint", "numpy", "zarr")
 
 
@@ -62,6 +63,7 @@ class RunFolder:
             return run
         if started and not overwrite:
             raise ValueError(f"{path}: holds a run already; pass --resume, --overwrite, or name another folder")
+        (path / "run.json").unlink(missing_ok=True)  # first: half thrown away, it is no run any more
         for name in ("checkpoints", "policy", "best", "tables"):
             shutil.rmtree(path / name, ignore_errors=True)
         (path / "metrics.jsonl").unlink(missing_ok=True)
@@ -98,11 +100,14 @@ class RunFolder:
 class Checkpoints:
     """Checkpoints of one run: a pytree of arrays and a small JSON-able metadata dict per step.
 
-    A checkpoint gets its name only once complete, so what a killed process leaves half-written is never restored.
+    A checkpoint gets its name only once complete, and loses it before it is removed, so what a killed process leaves
+    half-written or half-removed is never restored.
     """
 
     def __init__(self, folder: str | Path, keep: int = 3):
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=False, todelete_subdir=_REMOVED
+        )
         self.folder = Path(folder).absolute()
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
@@ -112,15 +117,19 @@ class Checkpoints:
 
     def save(self, step: int, state: Any, metadata: dict[str, Any] | None = None) -> None:
         """Write the checkpoint of a step; a step that exists already is replaced."""
+        self._clear()
         if step in self._manager.all_steps():
             self._manager.delete(step)
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), metadata=ocp.args.JsonSave(metadata or {}))
         self._manager.save(step, args=args, force=True)
+        self._clear()
 
     def forget(self, step: int) -> None:
         """Remove the checkpoints of a step and of all later ones."""
+        self._clear()
         for later in [kept for kept in self._manager.all_steps() if kept >= step]:
             self._manager.delete(later)
+        self._clear()
 
     def metadata(self, step: int | None = None) -> dict[str, Any]:
         """Metadata of a step (default: the newest) alone; raises ValueError where there is none."""
@@ -136,6 +145,11 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
+
+    def _clear(self) -> None:
+        """Free what removed checkpoints have taken; of several processes the first alone does."""
+        if leading():
+            shutil.rmtree(self.folder / _REMOVED, ignore_errors=True)
 
     def _known(self, step: int | None) -> int:
         """That step, or by default the newest; raises ValueError where there is none."""

@@ -240,6 +240,11 @@ def test_columns_are_given_away_together_and_without_a_composer_each_clip_has_it
     publish(str(whole), str(tmp_path / "given"))
     given, mine = open_columns(tmp_path / "given"), open_columns(whole)
     assert given.composer.digest == mine.composer.digest and given.config.people == PeopleConfig()
+    led = tmp_path / "given" / "column-1" / "config.json"
+    unled = led.read_text()
+    led.write_text(unled.replace('"led": false', '"led": true'))
+    assert performers(tmp_path / "given") == [str(tmp_path / "given" / "column-0"), str(tmp_path / "given")]
+    led.write_text(unled)
     shutil.rmtree(tmp_path / "given" / "composer")
     apart = open_columns(tmp_path / "given")
     assert [c.digest for c in apart.players()] == [c.digest for c in mine.columns]

@@ -65,11 +65,22 @@ def test_each_clip_is_judged_by_a_policy_that_has_not_started_from_it(script, tm
     unseen = [rows[f"fold {number}: not seen"] for number in range(2)]
     followed = sum(count * success for count, success, *_ in unseen)
     assert rows["all, not seen"][1] == pytest.approx(followed / 6) and followed > 0
-    # It goes on where it was: nothing is trained again, and the table is the same.
+    # It goes on where it was: nothing is trained or written again, and the table is the same.
+    (kept,) = (tmp_path / "run" / "fold-1" / "checkpoints").glob("[0-9]*")
+    inode = kept.stat().st_ino
     script.main(config, str(tmp_path / "run"), folds=2, resume=True)
+    assert kept.stat().st_ino == inode
     again = json.loads((tmp_path / "run" / "tables" / "cross_validation.json").read_text())
     assert again["rows"] == table["rows"]
     assert len(read_metrics(tmp_path / "run" / "fold-1" / "metrics.jsonl")) == 2
+    with pytest.raises(ValueError, match=r"deal\.json: motions were dealt out otherwise .*'stand'"):
+        script.main(config, str(tmp_path / "run"), folds=3, resume=True)
+    with pytest.raises(
+        ValueError, match=r"config\.json: cannot resume with another config \(begun_with was None, is .*fold-0"
+    ):
+        script.main(
+            config, str(tmp_path / "run"), folds=2, resume=True, from_pretrained=str(tmp_path / "run" / "fold-0")
+        )
 
 
 @pytest.mark.parametrize("changed", [{"guide": True}, {"evaluate_at": (1.0,)}, {"mining": MiningConfig(columns=2)}])

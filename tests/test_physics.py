@@ -264,6 +264,6 @@ def test_unknown_or_missing_engines_are_named(crowd):
     with pytest.raises(ValueError, match="known: jax, warp"):
         MjxPhysics(crowd, impl="cuda")
     if importlib.util.find_spec("warp") is None:
-        with pytest.raises(RuntimeError, match="needs the package warp-lang"):
+        with pytest.raises(ValueError, match="needs the package warp-lang"):
             make_physics(crowd, "warp")
     assert isinstance(make_physics(crowd, "c"), CPhysics)

@@ -1,9 +1,11 @@
 """A dataset batch by batch: every pass from frames of its own, and gone on with to the same bits, here or elsewhere."""
 
+import contextlib
 import math
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -144,8 +146,45 @@ def test_processes_do_every_task_and_what_fails_in_one_is_raised_here():
     assert sorted(side_by_side(math.sqrt, [4.0, 9.0, 16.0, 25.0], processes=2)) == [(4, 2), (9, 3), (16, 4), (25, 5)]
     with pytest.raises(ValueError, match=r"math domain error|nonnegative"):
         list(side_by_side(math.sqrt, [1.0, -1.0, 4.0], processes=1))
-    with pytest.raises(RuntimeError, match=r"a process was lost.*call it again, and it goes on"):
+    with pytest.raises(ChildProcessError, match=r"a process was lost.*call it again, and it goes on"):
         list(side_by_side(os._exit, [1], processes=1))
+
+
+_PARENT = """
+import sys, time
+from envs.cluster import side_by_side
+if __name__ == "__main__":
+    list(side_by_side(time.sleep, [600.0, 600.0], processes=2))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc on this system")
+def test_processes_end_with_who_has_started_them(tmp_path):
+    (tmp_path / "parent.py").write_text(_PARENT)
+    root = Path(imdy_jax.__file__).parents[1]
+    own = {"PYTHONPATH": str(root), "IMDY_TEST_ORPHANS": str(tmp_path)}
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "parent.py")], env=os.environ | own)
+    mark = f"IMDY_TEST_ORPHANS={tmp_path}".encode()
+
+    def alive():
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if mark in (path / "environ").read_bytes() and (path / "stat").read_text().split()[2] != "Z":
+                    found.append(int(path.name))
+        return found
+
+    def until(wanted):
+        deadline = time.monotonic() + 60
+        while not wanted(alive()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return alive()
+
+    assert len(until(lambda found: len(found) >= 3)) >= 3  # itself and its workers
+    time.sleep(3.0)  # by when they have begun
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    assert until(lambda found: not found) == []
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch):

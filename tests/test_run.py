@@ -142,6 +142,28 @@ def test_half_written_checkpoint_is_ignored(tmp_path, state):
     assert_same(run.Checkpoints(folder).restore(state)[0], scaled(state, 2))
 
 
+def test_a_checkpoint_that_is_half_removed_is_not_there(tmp_path, state, monkeypatch):
+    folder = tmp_path / "checkpoints"
+    checkpoints = run.Checkpoints(folder)
+    for step in (1, 2):
+        checkpoints.save(step, scaled(state, step))
+
+    def killed(path, ignore_errors=False):
+        if Path(path).exists():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run.shutil, "rmtree", killed)
+        for remove in (checkpoints.forget, lambda step: checkpoints.save(step, scaled(state, 3))):
+            with pytest.raises(KeyboardInterrupt):
+                remove(2)
+            reopened = run.Checkpoints(folder)
+            assert reopened.latest_step() == 1
+            assert_same(reopened.restore(state)[0], scaled(state, 1))
+    run.Checkpoints(folder).save(2, scaled(state, 2))
+    assert sorted(path.name for path in folder.iterdir()) == ["1", "2"]
+
+
 def test_metric_log_resumes_without_duplicates(tmp_path):
     path = tmp_path / "metrics.jsonl"
     log = run.MetricLog(path)

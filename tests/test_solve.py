@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -103,6 +104,17 @@ def test_nothing_is_computed_twice_unless_asked(script, motions, solved, capsys)
         script.main(str(motions), script.SolveConfig(method="dynamics", cutoff=8.0), out=str(solved))
 
 
+def test_overwriting_that_is_interrupted_leaves_nothing_of_other_settings(
+    script, motions, solved, tmp_path, monkeypatch
+):
+    shutil.copytree(solved, tmp_path / "out")
+    monkeypatch.setattr(script, "solve_all", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    other = script.SolveConfig(method="dynamics", cutoff=8.0)
+    with pytest.raises(KeyboardInterrupt):
+        script.main(str(motions), other, out=str(tmp_path / "out"), overwrite=True)
+    assert not list((tmp_path / "out").glob("*.npz"))
+
+
 @pytest.fixture(scope="module")
 def unfitted(tmp_path_factory):
     """Run folder of a solver at the start of its fit, with error bars of random factors."""
@@ -160,6 +172,8 @@ def test_another_file_of_that_name_is_not_taken_for_a_result(script, motions, tm
     script.main(str(motions), script.SolveConfig(method="dynamics"), out=str(script_out), draw=False)
     notes = json.loads((script_out / "tables" / "solved.json").read_text())["notes"]
     assert any("found no summary in it" in note for note in notes)
+    with pytest.raises(ValueError, match="found no summary in it"):
+        script.main(str(motions), script.SolveConfig(method="dynamics"), out=str(script_out), overwrite=True)
     with np.load(script_out / "stride.npz") as kept:
         assert kept.files == ["x"]
 

@@ -18,7 +18,7 @@ def tally():
 def test_the_weights_are_a_distribution_over_moments_that_exist(tally):
     weights = np.asarray(start_weights(tally, jnp.asarray(LENGTH), 0.3))
     np.testing.assert_allclose(weights.sum(), 1.0, rtol=1e-6)
-    exists = 10 * np.arange(6) < LENGTH[:, None] - 2
+    exists = 10 * np.arange(6) < LENGTH[:, None] - 1
     np.testing.assert_array_equal(weights > 0, exists)
 
 
@@ -31,7 +31,7 @@ def test_what_leads_to_a_failure_is_started_from_and_nothing_is_forgotten(tally)
     weights = np.asarray(start_weights(tally, jnp.asarray(LENGTH), 0.3))
     assert (weights[0, 1:5] > 1.1 * blank[0, 1:5]).all()  # the bin of the failure and the three before it
     assert weights[0, 5] < blank[0, 5]
-    assert (weights >= 0.3 * np.clip(LENGTH[:, None] - 2 - 10 * np.arange(6), 0, 10) / (58 + 23 + 9)).all()
+    assert (weights >= 0.3 * np.clip(LENGTH[:, None] - 1 - 10 * np.arange(6), 0, 10) / (59 + 24 + 10)).all()
     assert weights[1, 0] < blank[1, 0]
 
 
@@ -45,8 +45,18 @@ def test_counts_fade_and_old_failures_with_them(tally):
 def test_starts_follow_the_weights_and_keep_to_each_environments_clips(tally):
     weights = start_weights(tally._replace(failures=tally.failures.at[2, 0].set(50.0)), jnp.asarray(LENGTH), 0.3)
     own = jnp.tile(jnp.array([[0, 2], [1, 1]]), (2000, 1))
-    clip, frame = draw_starts(jax.random.PRNGKey(0), weights, own)
+    clip, frame = draw_starts(jax.random.PRNGKey(0), weights, jnp.asarray(LENGTH), own)
     assert set(np.asarray(clip[0::2])) == {0, 2} and set(np.asarray(clip[1::2])) == {1}
-    assert (frame < 10 * np.ceil((LENGTH[clip] - 2) / 10)).all()
+    assert (frame < LENGTH[clip] - 1).all()  # a step is left to go
     share = float(weights[2].sum() / (weights[0].sum() + weights[2].sum()))
     np.testing.assert_allclose(np.mean(np.asarray(clip[0::2]) == 2), share, atol=0.04)
+
+
+def test_by_the_floor_alone_every_moment_of_every_clip_is_as_likely(tally):
+    weights = start_weights(tally, jnp.asarray(LENGTH), 1.0)
+    everything = jnp.tile(jnp.arange(3), (60_000, 1))
+    clip, frame = draw_starts(jax.random.PRNGKey(2), weights, jnp.asarray(LENGTH), everything)
+    drawn = np.bincount(np.asarray(100 * clip + frame), minlength=300).reshape(3, 100)
+    for own, length in zip(drawn, LENGTH, strict=True):
+        assert not own[length - 1 :].any()
+        np.testing.assert_allclose(own[: length - 1] / 60_000, 1 / (59 + 24 + 10), rtol=0.2)

@@ -179,7 +179,7 @@ def test_changes_come_as_often_as_asked_and_only_to_another_clip_of_one_s_own():
     assert draw(6.0) == pytest.approx(1 - np.exp(-0.2), abs=0.006)
     choices = jnp.tile(jnp.array([[0, 2, 3], [1, 1, 1]]), (500, 1))
     weights = jnp.ones((4, 2)).at[2].set(3.0)
-    clip, _ = draw_starts(jax.random.PRNGKey(1), weights, choices, jnp.tile(jnp.array([0, 1]), 500))
+    clip, _ = draw_starts(jax.random.PRNGKey(1), weights, jnp.full(4, 20), choices, jnp.tile(jnp.array([0, 1]), 500))
     assert set(clip[0::2].tolist()) == {2, 3} and set(clip[1::2].tolist()) == {1}  # who has no other has no choice
     assert float((clip[0::2] == 2).mean()) == pytest.approx(0.75, abs=0.06)
 

@@ -4,13 +4,14 @@ import dataclasses
 from functools import cache
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_world import small_env
 
 from imdy_jax.imitation.evaluate import ClipScore, best_players, make_judge, score
 from imdy_jax.imitation.evaluate_pushes import PushedConfig, evaluate_pushes
-from imdy_jax.imitation.ppo import PPOConfig
+from imdy_jax.imitation.ppo import PPOConfig, means
 from imdy_jax.imitation.train import TrainConfig, load, reinforcement, train
 from imdy_jax.run import RunFolder, read_metrics
 
@@ -79,6 +80,19 @@ def test_a_failure_ends_the_score_where_it_happens():
     assert not judged.success and judged.frames == 12 and judged.mpjpe == pytest.approx(10.0)
     position[5] = np.nan
     assert score(position, reference).diverged
+    position[5] = 1e8  # finite, but nobody is there
+    assert score(position, reference).diverged
+
+
+def test_what_diverges_is_counted_and_is_no_part_of_the_means():
+    steps = {
+        "terms": {"position": jnp.array([0.2, np.nan, 0.4]), "diverged": jnp.array([False, True, False])},
+        "reward": jnp.array([1.0, 0.0, 0.5]), "terminated": jnp.array([False, True, False]),
+        "truncated": jnp.zeros(3, bool),
+    }  # fmt: skip
+    told = means(steps)
+    assert float(told["position"]) == pytest.approx(0.3) and int(told["diverged"]) == 1
+    assert np.isfinite([float(x) for x in told.values()]).all()
 
 
 def test_a_clip_is_played_by_who_follows_it_furthest_and_of_those_with_the_least_error():

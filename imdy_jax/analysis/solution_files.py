@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,9 @@ def written_row(folder: str | Path, name: str) -> tuple | None:
     except (KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
         expected = "expected a file of solve.py; move it, or name another --out"
         raise ValueError(f"{path}: found no summary in it, {expected}") from error
+
+
+def remove_written(folder: str | Path, names: Iterable[str]) -> None:
+    """Remove what is written of motions; raises ValueError, before it removes anything, for another's file."""
+    for name in [name for name in names if written_row(folder, name) is not None]:
+        (Path(folder) / f"{name}.npz").unlink()

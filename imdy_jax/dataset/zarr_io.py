@@ -57,7 +57,9 @@ def read_arrays(path: Path, names: Iterable[str], fields: Mapping[str, Field]) -
             raise DatasetError(f"{path}: unknown field {name!r}; known fields: {', '.join(fields)}")
         if not exists(path / name):
             raise DatasetError(f"{path / name}: field {name} is missing, expected a Zarr array; record it again")
-        opening[name] = tensorstore.open(_location(path / name), open=True, read=True)
+        # Flags alone may lack chunks: where all are false there is nothing to store.
+        whole = {"fill_missing_data_reads": fields[name].kind == "flag"}
+        opening[name] = tensorstore.open(_location(path / name) | whole, open=True, read=True)
     reading = {name: _result(path / name, file).read() for name, file in opening.items()}
     return {name: _result(path / name, array) for name, array in reading.items()}
 
@@ -86,9 +88,10 @@ def remove_left_over(root: Path) -> None:
     """Remove the partial groups of processes that are gone."""
     for path in (root / PARTIAL).glob("*"):
         _, host, pid, _ = path.name.rsplit(".", 3)
-        abandoned = time.time() - path.stat().st_mtime > _ABANDONED
-        if abandoned or (host == _host() and not _alive(int(pid))):
-            shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # it has just become whole
+            abandoned = time.time() - path.stat().st_mtime > _ABANDONED
+            if abandoned or (host == _host() and not _alive(int(pid))):
+                shutil.rmtree(path, ignore_errors=True)
     with contextlib.suppress(OSError):
         (root / PARTIAL).rmdir()
 

@@ -19,6 +19,8 @@ from imdy_jax.imitation.gae import advantages
 from imdy_jax.imitation.policy import Normalizer, Offered, Policy, Trained, init_normalizer, update_normalizer
 from imdy_jax.imitation.sharding import share_rows
 
+_STYLE = 1000  # what is folded into keys for the style, beyond what is split off them
+
 
 @dataclass(frozen=True)
 class PPOConfig:
@@ -114,7 +116,11 @@ def init_learner(
     if begin is not None:
         params, normalizer = begin.params, begin.normalizer
     optimizer = _adam(config).init(params)
-    style = init_style(config.style, env.style_size, jax.random.fold_in(for_params, 1)) if config.style.weight else None
+    style = (
+        init_style(config.style, env.style_size, jax.random.fold_in(for_params, _STYLE))
+        if config.style.weight
+        else None
+    )
     return LearnerState(
         params, params["actor"], optimizer, rate, normalizer, state, observation, deviation, waiting, style, key
     )
@@ -135,7 +141,7 @@ def iterate(
     (state, observation, deviation), steps = jax.lax.scan(
         lambda carry, k: _collect(policy, env, config, learner, carry, k), start, noise
     )
-    style, reward, judged = _judge(env, config.style, learner.style, steps, jax.random.fold_in(for_order, 1))
+    style, reward, judged = _judge(env, config.style, learner.style, steps, jax.random.fold_in(for_order, _STYLE))
     seen = policy.see(learner.normalizer, steps["observation"])
     reached = policy.see(learner.normalizer, steps["final_observation"])
     scale = 1.0 - config.discount  # values are kept in units of reward per step
@@ -152,7 +158,7 @@ def iterate(
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
     params, optimizer, rate, learned = _learn(policy, config, learner, flat, for_order, mesh)
     normalizer = update_normalizer(learner.normalizer, steps["observation"])
-    metrics = _metrics(steps) | learned | judged | {"learning_rate": rate, "spread": policy.spread}
+    metrics = means(steps) | learned | judged | {"learning_rate": rate, "spread": policy.spread}
     average = optax.incremental_update(params["actor"], learner.average, config.averaging)
     waiting = jnp.maximum(learner.waiting - 1, 0)
     learner = LearnerState(
@@ -266,9 +272,14 @@ def _adam(config: PPOConfig) -> optax.GradientTransformation:
     return optax.multi_transform({"actor": one, "critic": one}, {"actor": "actor", "critic": "critic"})
 
 
-def _metrics(steps: dict[str, Any]) -> dict[str, jax.Array]:
-    """Means over the batch; the count of diverged simulations and the length of episodes are sums."""
-    terms = {name: jnp.mean(x.astype(jnp.float32)) for name, x in steps["terms"].items() if name != "diverged"}
+def means(steps: dict[str, Any]) -> dict[str, jax.Array]:
+    """Means over the batch, of the terms over what has not diverged; how many have is counted."""
+    sound = ~steps["terms"]["diverged"]
+    terms = {
+        name: jnp.sum(jnp.where(sound, x.astype(jnp.float32), 0.0)) / jnp.maximum(jnp.sum(sound), 1)
+        for name, x in steps["terms"].items()
+        if name != "diverged"
+    }
     ended = steps["terminated"] | steps["truncated"]
     return terms | {
         "reward": jnp.mean(steps["reward"]),

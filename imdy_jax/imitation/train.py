@@ -139,7 +139,8 @@ def train(
             if passed() or step % config.checkpoint_every == 0:
                 save()
             over = tell()
-    save()
+    if {checkpoints.latest_step(), policies.latest_step()} != {step}:
+        save()
     log.close()
     return method.trained(learner)
 

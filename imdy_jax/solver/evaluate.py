@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import numpy as np
 
 from imdy_jax import rotation
 from imdy_jax.metrics import mean_per_joint_error
+from imdy_jax.run import replacing
 from imdy_jax.solver.data import WindowBatches, Windows
 from imdy_jax.solver.features import window_features, window_targets
 from imdy_jax.solver.infer import Solver, estimate, estimate_windows
@@ -49,9 +51,13 @@ def mean_predictions(batches: WindowBatches, sequences: list[Sequence], fps: flo
 def load_predictions(path: str | Path) -> dict[str, Dynamics]:
     """Predictions kept in an .npz of arrays "<sequence>/angular_momentum" and "<sequence>/contact_force".
 
-    Raises ValueError where a sequence has only one of them.
+    Raises ValueError where a sequence has only one of them, or the file is no such archive.
     """
-    with np.load(path) as file:
+    try:
+        opened = np.load(path, allow_pickle=False)
+    except (BadZipFile, EOFError) as error:
+        raise ValueError(f"{path}: not an archive of arrays ({error}); remove it and write it again") from error
+    with opened as file:
         names = sorted({key.rpartition("/")[0] for key in file.files})
         lacking = [f"{n}/{f}" for n in names for f in Dynamics._fields if f"{n}/{f}" not in file.files]
         if lacking:
@@ -63,7 +69,8 @@ def save_predictions(path: str | Path, predictions: Predictions) -> None:
     """Keep predictions for figures and tables; `load_predictions` reads them."""
     arrays = {f"{n}/{field}": np.asarray(x, np.float32) for n, d in predictions.items() for field, x in
               zip(Dynamics._fields, d, strict=True)}  # fmt: skip
-    np.savez_compressed(path, **arrays)
+    with replacing(path) as partial:
+        np.savez_compressed(partial, **arrays)
 
 
 @partial(jax.jit, static_argnames="config")
