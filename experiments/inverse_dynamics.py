@@ -46,6 +46,11 @@ def main(
     enable_compilation_cache()
     subject, track = opensim.read_model(model), opensim.read_storage(motion)
     applied = external_loads(loads, forces, bodies)
+    if not 0.0 <= 2.0 * margin < track.time[-1] - track.time[0]:
+        raise ValueError(
+            f"margin: found {margin} s, expected zero or more, and something left of {motion}, which lasts "
+            f"{track.time[-1] - track.time[0]:g} s; name a shorter one"
+        )
     told = opensim.read_storage(reference) if reference else None
     time = common_times(told, track) if told else None
     with warnings.catch_warnings(record=True) as heard:
@@ -116,6 +121,11 @@ def comparison(model: opensim.Model, ours: opensim.Storage, told: opensim.Storag
         error, size = (ours[column] - truth[column])[inside], rms(truth[column][inside])
         unit = "N·m" if column.endswith("_moment") else "N"
         rows.append((column, unit, size, rms(error), float(np.abs(error).max())))
+    if not rows:
+        raise ValueError(
+            f"{told.source}: columns: found {', '.join(told.columns[:5])} …, expected some of "
+            f"{', '.join(ours.columns[:5])} …; name the inverse dynamics of this model"
+        )
     absent = [c for c in told.columns if c not in ours.columns]
     notes = [f"{inside.sum()} frames; largest error {max(row[-1] for row in rows):.2g}"]
     if absent:

@@ -11,7 +11,6 @@ Who was left out calibrates its error bars.
 """
 
 import hashlib
-import json
 import sys
 from dataclasses import dataclass, replace
 
@@ -28,10 +27,10 @@ from imdy_jax.motion.filters import Butterworth
 from imdy_jax.motion.fit import fit as put_on
 from imdy_jax.motion.resample import resample
 from imdy_jax.report import Progress, command, show
-from imdy_jax.run import RunFolder, enable_compilation_cache, from_json
+from imdy_jax.run import RunFolder, enable_compilation_cache
 from imdy_jax.solver.coverage import Held, coverage_table, hold
 from imdy_jax.solver.data import WindowBatches
-from imdy_jax.solver.fit import CALIBRATION, FitConfig, fit, load_solver
+from imdy_jax.solver.fit import CALIBRATION, fit, load_solver, read_kept
 from imdy_jax.solver.fitted import FittedTo
 from imdy_jax.solver.infer import Solver
 from imdy_jax.solver.intervals import Calibration
@@ -128,7 +127,7 @@ def windows(recording: Recording, solver: Solver, config: TuneConfig) -> list[Se
 
 def tune(begun: RunFolder, before: Solver, sequences: list[Sequence], run: RunFolder, config: TuneConfig) -> Solver:
     """The solver that goes on with sequences from where it was."""
-    fitted = from_json(FitConfig, json.loads((begun.path / "solver.json").read_text())["config"], begun.path)
+    _, fitted = read_kept(begun.path)
     own = replace(
         fitted, steps=config.steps, learning_rate=config.learning_rate, batch_size=config.batch_size, weight_decay=0.0,
         weights=config.weights, hidden_markers=0.0, seed=config.seed,

@@ -23,6 +23,7 @@ import types
 import typing
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -77,7 +78,7 @@ class RunFolder:
         path = Path(path)
         if not (path / "run.json").exists():
             raise ValueError(f"{path}: no run.json here; expected a folder that a script of experiments/ has written")
-        info = json.loads((path / "run.json").read_text())
+        info = read_json(path / "run.json")
         if info.get("schema_version") != SCHEMA_VERSION:
             found = info.get("schema_version")
             raise ValueError(f"{path / 'run.json'}: schema_version is {found}, expected {SCHEMA_VERSION}; run it again")
@@ -85,7 +86,8 @@ class RunFolder:
 
     def config(self, config_type: type) -> Any:
         """The run's config as an instance of config_type."""
-        return from_json(config_type, json.loads((self.path / "config.json").read_text()), self.path / "config.json")
+        path = self.path / "config.json"
+        return from_json(config_type, read_json(path), path)
 
     def check_finite(self, row: dict[str, float], step: int) -> None:
         """Raise FloatingPointError that names the metrics of a step which are not finite, if there are any."""
@@ -133,18 +135,26 @@ class Checkpoints:
 
     def metadata(self, step: int | None = None) -> dict[str, Any]:
         """Metadata of a step (default: the newest) alone; raises ValueError where there is none."""
-        args = ocp.args.Composite(metadata=ocp.args.JsonRestore())
-        return self._manager.restore(self._known(step), args=args).metadata
+        return self._restore(self._known(step), metadata=ocp.args.JsonRestore()).metadata
 
     def restore(self, template: Any, step: int | None = None) -> tuple[Any, dict[str, Any]]:
         """State and metadata of a step (default: the newest), with the structure, shapes and dtypes of template."""
-        step = self._known(step)
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(template), metadata=ocp.args.JsonRestore())
-        restored = self._manager.restore(step, args=args)
+        given = {"state": ocp.args.StandardRestore(template), "metadata": ocp.args.JsonRestore()}
+        restored = self._restore(self._known(step), **given)
         return restored.state, restored.metadata
 
     def close(self) -> None:
         self._manager.close()
+
+    def _restore(self, step: int, **items: Any) -> Any:
+        """Items of a step; raises ValueError where it is damaged, or of another config."""
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{self.folder / str(step)}: cannot be restored, expected a whole checkpoint of the config beside it; "
+                f"copy it again, or remove it and go on from an earlier one ({error})"
+            ) from error
 
     def _clear(self) -> None:
         """Free what removed checkpoints have taken; of several processes the first alone does."""
@@ -254,23 +264,60 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(kind: Any, value: Any, source: str | Path = "config") -> Any:
-    """The inverse of to_json for a type made of dataclasses, tuples, paths and plain values."""
+    """The inverse of to_json for a type made of dataclasses, tuples, paths and plain values.
+
+    Raises ValueError that names the field of the source which is missing, unknown or of another type.
+    """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if value is None or kind is Any:
+    expect = partial(_expect, source, value)
+    if kind is Any:
         return value
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
+        hints, fields = typing.get_type_hints(kind), dataclasses.fields(kind)
+        expect(isinstance(value, dict), f"an object with {', '.join(hints)}")
         unknown = sorted(set(value) - set(hints))
         if unknown:
             raise ValueError(f"{source}: unknown fields {unknown}, expected some of {sorted(hints)}; run it again")
-        return kind(**{name: from_json(hints[name], v, source) for name, v in value.items()})
+        blank = dataclasses.MISSING
+        missing = [f.name for f in fields if f.name not in value and f.default is blank and f.default_factory is blank]
+        expect(not missing, f"{', '.join(missing)}, too")
+        return kind(**{name: from_json(hints[name], v, f"{source}: {name}") for name, v in value.items()})
     if origin in (typing.Union, types.UnionType):
         options = [a for a in arguments if a is not type(None)]
+        if value is None and len(options) < len(arguments):
+            return None
         return from_json(options[0], value, source) if len(options) == 1 else value
     if origin is tuple:
+        expect(isinstance(value, list | tuple), "a list")
         kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+        expect(len(kinds) == len(value), f"{len(kinds)} values")
         return tuple(from_json(k, v, source) for k, v in zip(kinds, value, strict=True))
+    if origin is typing.Literal:
+        expect(value in arguments, f"one of {', '.join(map(str, arguments))}")
+    elif kind is float:
+        expect(isinstance(value, float | int) and not isinstance(value, bool), "a number")
+    elif kind in (bool, int, str, Path):
+        plain = str if kind is Path else kind
+        expect(type(value) is plain, {bool: "true or false", int: "a whole number", str: "text"}[plain])
     return Path(value) if kind is Path else value
+
+
+def _expect(source: str | Path, found: Any, met: bool, expected: str) -> None:
+    if not met:
+        raise ValueError(f"{source}: found {found!r:.60}, expected {expected}; run it again")
+
+
+def read_json(path: str | Path, mend: str = "run it again") -> dict[str, Any]:
+    """The object in a JSON file; raises ValueError where there is none."""
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{path}: not found, expected a file that was written beside the others; {mend}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: found no JSON ({error}), expected an object; {mend}") from error
+    _expect(path, content, isinstance(content, dict), "an object")
+    return content
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -302,7 +349,7 @@ def _plain(value: Any) -> Any:
 
 
 def _check_same_config(path: Path, config: Any) -> None:
-    kept, wanted = json.loads(path.read_text()), to_json(config)
+    kept, wanted = read_json(path), to_json(config)
     if kept != wanted:  # what an older version did not know yet has its default
         kept = to_json(from_json(type(config), kept, path))
     differing = [k for k in sorted(kept.keys() | wanted.keys()) if kept.get(k) != wanted.get(k)]

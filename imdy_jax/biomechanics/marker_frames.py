@@ -11,7 +11,12 @@ CALIBRATION_FRAMES = 48  # of all trials together
 
 
 def upright(markers: Markers, up: str | None = None) -> np.ndarray:
-    """Positions (T, M, 3) with z up; up: "y" or "z" of the recording, by default as the markers tell."""
+    """Positions (T, M, 3) with z up; up: "y" or "z" of the recording, by default as the markers tell.
+
+    Raises ValueError for another axis.
+    """
+    if up not in (None, "y", "z"):
+        raise ValueError(f"up: found {up!r}, expected 'y', 'z' or None; state the vertical axis of the recordings")
     return markers.positions if (up or vertical(markers)) == "z" else to_z_up(markers.positions)
 
 

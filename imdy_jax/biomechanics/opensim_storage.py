@@ -110,7 +110,14 @@ def read_markers(path: str | Path) -> Markers:
     table = _table(path, cells, width)
     _check_time(path, table[:, 1])
     positions = table[:, 2:].reshape(len(table), len(names), 3) * LENGTH_UNITS[unit]
-    return Markers(table[:, 1], names, positions, float(header.get("DataRate", "nan")))
+    return Markers(table[:, 1], names, positions, _rate(path, header.get("DataRate", "nan")))
+
+
+def _rate(path: Path, told: str) -> float:
+    try:
+        return float(told)
+    except ValueError:
+        raise OpenSimFileError(path, "DataRate", repr(told), "frames per second", "correct the header") from None
 
 
 def _lines(path: Path) -> list[str]:

@@ -78,7 +78,7 @@ def create_dataset(path: str | Path) -> Dataset:
 
 def sequence_ids(dataset: Dataset) -> list[str]:
     """Names of the sequences that are there, sorted."""
-    return sorted(p.name for p in (dataset.path / "sequences").iterdir() if exists(p))
+    return sorted(p.name for p in (dataset.path / "sequences").glob("*") if exists(p))
 
 
 def has_sequence(dataset: Dataset, name: str) -> bool:

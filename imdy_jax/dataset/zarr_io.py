@@ -68,7 +68,10 @@ def read_attributes(path: Path, mend: str) -> dict[str, Any]:
     """Attributes of a group; raises DatasetError where there is no such group."""
     file = path / "zarr.json"
     try:
-        return json.loads(file.read_text())["attributes"]
+        attributes = json.loads(file.read_text())["attributes"]
+        if not isinstance(attributes, dict):
+            raise TypeError(f"attributes are {attributes!r}")
+        return attributes
     except FileNotFoundError:
         raise DatasetError(f"{file}: not found, expected a Zarr v3 group written by imdy_jax; {mend}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:

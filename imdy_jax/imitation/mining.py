@@ -4,12 +4,11 @@ A column is a policy. The first learns all clips; a further one those that no co
 them would not help, those that are followed from afar.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imdy_jax.run import from_json, to_json, write_json
+from imdy_jax.run import from_json, read_json, to_json, write_json
 
 FILE = "curriculum.json"
 
@@ -204,7 +203,7 @@ def read_curriculum(folder: Path, clips: Sequence[str] | None = None) -> Curricu
         if clips is None:
             raise ValueError(f"{path}: no such file; expected the run folder of a training with mining.columns over 1")
         return begin_curriculum(clips)
-    curriculum = from_json(Curriculum, json.loads(path.read_text()), path)
+    curriculum = from_json(Curriculum, read_json(path), path)
     if clips is not None and curriculum.clips != tuple(clips):
         differing = sorted(set(curriculum.clips) ^ set(clips))[:5] or "in another order"
         raise ValueError(

@@ -112,7 +112,9 @@ def _array(path: Path, arrays: np.lib.npyio.NpzFile, keys: Iterable[str]) -> np.
             "use an AMASS motion file (body-shape and calibration files hold no motion)",
         )  # fmt: skip
     try:
-        return np.asarray(arrays[key], dtype=np.float64)
+        if np.iscomplexobj(values := arrays[key]):
+            raise TypeError("complex numbers")
+        return np.asarray(values, dtype=np.float64)
     except (zipfile.BadZipFile, zlib.error, ValueError, TypeError, EOFError, OSError) as error:
         raise MotionFileError(
             path, key, f"unreadable data ({error})", "an array of numbers, not pickled",
@@ -169,6 +171,8 @@ def _betas(path: Path, arrays: np.lib.npyio.NpzFile) -> tuple[float, ...]:
     if "betas" not in arrays.files:
         return ()
     values = _array(path, arrays, ("betas",))
+    if not values.size:
+        return ()
     first = values.reshape(-1, values.shape[-1])[0] if values.ndim else values.reshape(1)
     require_finite(path, "betas", first[None])
     return tuple(float(value) for value in first)

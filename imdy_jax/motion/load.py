@@ -16,7 +16,7 @@ from imdy_jax.motion.bvh import read_bvh
 from imdy_jax.motion.check import Problem, check_clip, rejected
 from imdy_jax.motion.clip import Clip
 from imdy_jax.motion.deepmimic import read_deepmimic
-from imdy_jax.motion.errors import MotionFileError, require_length
+from imdy_jax.motion.errors import MotionFileError, parsing, require_length
 from imdy_jax.motion.fit import fit, settle
 from imdy_jax.motion.procedural import CLIPS, procedural_clip
 from imdy_jax.motion.resample import at_speed, mirror, resample
@@ -131,7 +131,8 @@ def _read_all(
         try:
             kind = _format(file)
             assert kind is not None  # find_files lists no others
-            clip = resample(kind.read(file, **options), fps)
+            with parsing(file, f"a motion as {file.suffix} files hold it"):
+                clip = resample(kind.read(file, **options), fps)
             require_length(file, f"motion at {fps:g} fps", clip.num_frames)
         except MotionFileError as error:
             bad.append(Rejected(str(file), str(error)))

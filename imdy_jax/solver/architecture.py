@@ -25,6 +25,13 @@ class ModelConfig:
     contact: bool = False  # tell whether each segment bears load; forces are multiplied by the probability
     spread: bool = False  # tell how far off each estimate may be
 
+    def __post_init__(self) -> None:
+        for name in ("width", "layers", "heads", "hidden"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected one or more; correct the model's config")
+        if self.width % self.heads:
+            raise ValueError(f"width is {self.width}, expected a multiple of heads, {self.heads}; change one of them")
+
     @property
     def over_time(self) -> "ModelConfig":
         """Of the layers over the frames of a point: half as wide, because there are as many tokens more."""

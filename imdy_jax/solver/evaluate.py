@@ -54,10 +54,10 @@ def load_predictions(path: str | Path) -> dict[str, Dynamics]:
     Raises ValueError where a sequence has only one of them, or the file is no such archive.
     """
     try:
-        opened = np.load(path, allow_pickle=False)
+        file = np.load(path, allow_pickle=False)
     except (BadZipFile, EOFError) as error:
         raise ValueError(f"{path}: not an archive of arrays ({error}); remove it and write it again") from error
-    with opened as file:
+    with file:
         names = sorted({key.rpartition("/")[0] for key in file.files})
         lacking = [f"{n}/{f}" for n in names for f in Dynamics._fields if f"{n}/{f}" not in file.files]
         if lacking:

@@ -1,7 +1,6 @@
 """Fitting the solver: AdamW on the weighted losses, every step a pure function of the state and the step's windows."""
 
 import dataclasses
-import json
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import optax
 from flax import struct
 
 from imdy_jax.report import Progress
-from imdy_jax.run import SCHEMA_VERSION, Checkpoints, MetricLog, RunFolder, from_json, to_json, write_json
+from imdy_jax.run import SCHEMA_VERSION, Checkpoints, MetricLog, RunFolder, from_json, read_json, to_json, write_json
 from imdy_jax.solver.cycle import Training
 from imdy_jax.solver.data import WindowBatches, Windows, prefetch
 from imdy_jax.solver.evaluate import window_errors
@@ -118,24 +117,33 @@ def fit(
     return Solver(state.variables, config.model, (min(rates), max(rates)))
 
 
+def read_kept(folder: Path) -> tuple[tuple[float, float], FitConfig]:
+    """Least and greatest frame rate of a solver's folder, and the config of its fit.
+
+    Raises ValueError where they are not there, or damaged.
+    """
+    path, mend = folder / "solver.json", "fit the solver again"
+    if not path.exists():
+        raise ValueError(f"{path}: not found, expected a run folder of fit_solver.py; fit a solver first")
+    kept = read_json(path, mend)
+    rates = kept.get("rates")
+    if not (isinstance(rates, list) and len(rates) == 2 and all(isinstance(rate, float | int) for rate in rates)):
+        raise ValueError(f"{path}: rates is {rates}, expected the least and the greatest; {mend}")
+    return (rates[0], rates[1]), from_json(FitConfig, kept.get("config"), path)
+
+
 def load_solver(run: RunFolder) -> Solver:
     """The solver of a run folder as of its newest checkpoint, or of a published folder.
 
     Raises ValueError where there is none, or a published one is damaged.
     """
-    path = run.path / "solver.json"
-    if not path.exists():
-        raise ValueError(f"{path}: not found, expected a run folder of fit_solver.py; fit a solver first")
-    kept = json.loads(path.read_text())
-    if "rates" not in kept:
-        raise ValueError(f"{path}: rates is missing, an earlier version has written this; fit the solver again")
-    config = from_json(FitConfig, kept["config"], path)
+    rates, config = read_kept(run.path)
     if (run.path / WEIGHTS).exists():
         variables = read_weights(run.path / WEIGHTS, jax.eval_shape(partial(start, config)).variables)
     else:
         variables = Checkpoints(run.path / "checkpoints").restore(start(config))[0].variables
     known = Calibration.read(run.path / CALIBRATION) if (run.path / CALIBRATION).exists() else None
-    return Solver(variables, config.model, tuple(kept["rates"]), known)
+    return Solver(variables, config.model, rates, known)
 
 
 def start(config: FitConfig, known: dict | None = None) -> FitState:

@@ -1,13 +1,12 @@
 """What a solver has been fitted to, kept beside it: where its knowledge comes from, and what is new to it."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Self
 
 from imdy_jax.dataset.gates import trainable_ids
 from imdy_jax.dataset.store import Dataset, sequence_attributes
-from imdy_jax.run import from_json, to_json, write_json
+from imdy_jax.run import from_json, read_json, to_json, write_json
 from imdy_jax.solver.data import WindowBatches
 from imdy_jax.solver.pack import clips_of
 
@@ -51,7 +50,7 @@ class FittedTo:
                 f"{path}: not found, expected what the solver was fitted to; fit_solver.py --resume writes it once the "
                 "fit is done"
             )
-        return from_json(cls, json.loads(path.read_text()), path)
+        return from_json(cls, read_json(path), path)
 
 
 def new_ids(dataset: Dataset, known: FittedTo) -> list[str]:

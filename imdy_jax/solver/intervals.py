@@ -6,7 +6,6 @@ conformal prediction, Papadopoulos et al. 2002; Lei et al. 2018). So the network
 held-out motions say how much less. Segments have two factors, since most of the time most of them bear nothing.
 """
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -14,8 +13,8 @@ from typing import NamedTuple, Self
 import numpy as np
 from flax import struct
 
-from imdy_jax.run import write_json
-from imdy_jax.skeleton import NUM_BODIES
+from imdy_jax.run import read_json, write_json
+from imdy_jax.skeleton import NUM_BODIES, NUM_JOINTS
 
 LEVELS = (0.5, 0.9)
 BEARING = 0.1  # N/kg, about 1 % of body weight: a segment that is pressed by more bears load
@@ -64,12 +63,24 @@ class Calibration:
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """Raises ValueError where the file is of other levels."""
-        kept = json.loads(Path(path).read_text())
+        """Raises ValueError where the file is damaged, or of other levels."""
+        kept, mend = read_json(path, "fit the solver again"), "fit the solver again"
         if kept.get("levels") != list(LEVELS):
             found = kept.get("levels")
-            raise ValueError(f"{path}: levels is {found}, expected {list(LEVELS)}; fit the solver again")
-        return cls(np.array(kept["torque"]), np.array(kept["force"]))
+            raise ValueError(f"{path}: levels is {found}, expected {list(LEVELS)}; {mend}")
+        factors = []
+        for name, shape in (("torque", (len(LEVELS), NUM_JOINTS)), ("force", (len(LEVELS), 2, NUM_BODIES))):
+            try:
+                factor = np.array(kept[name], float)
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{path}: {name}: found no numbers ({error}), expected {shape}; {mend}") from error
+            if factor.shape != shape or not np.isfinite(factor).all():
+                raise ValueError(
+                    f"{path}: {name}: found {factor.shape}, all finite: {np.isfinite(factor).all()}, expected finite "
+                    f"numbers {shape}; {mend}"
+                )
+            factors.append(factor)
+        return cls(*factors)
 
 
 def bears_load(force: np.ndarray, mass: float) -> np.ndarray:

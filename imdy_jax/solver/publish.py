@@ -8,13 +8,12 @@ config.json, run.json, tables/   as in the run folder
 """
 
 import datetime
-import json
 import shutil
 from pathlib import Path
 
-from imdy_jax.run import RunFolder, write_json
+from imdy_jax.run import RunFolder, read_json, write_json
 from imdy_jax.solver import fitted, weights
-from imdy_jax.solver.fit import CALIBRATION, load_solver
+from imdy_jax.solver.fit import CALIBRATION, load_solver, read_kept
 from imdy_jax.solver.fitted import FittedTo
 from imdy_jax.solver.infer import Solver, within
 
@@ -63,15 +62,15 @@ def shipped(folder: Path = SHIPPED) -> Path | None:
 
 def takes(folder: Path, fps: float) -> bool:
     """Whether a published solver, or one of a run folder, takes motions of this frame rate."""
-    return within(json.loads((folder / "solver.json").read_text())["rates"], fps)
+    return within(read_kept(folder)[0], fps)
 
 
 def _write(folder: Path, run: RunFolder, solver: Solver, half: bool) -> None:
     weights.write_weights(folder / weights.FILE, solver.variables, half)
-    kept = json.loads((run.path / "solver.json").read_text())
+    kept = read_json(run.path / "solver.json")
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     write_json(folder / "solver.json", kept | {"published": now})
-    settings = json.loads((run.path / "config.json").read_text())
+    settings = read_json(run.path / "config.json")
     named = {"begun_with": Path(settings["begun_with"]).name} if settings.get("begun_with") else {}  # not its place
     write_json(folder / "config.json", settings | named)
     if solver.calibration is not None:
@@ -83,4 +82,4 @@ def _write(folder: Path, run: RunFolder, solver: Solver, half: bool) -> None:
 
 def _published(path: Path) -> str:
     """The time, which as text sorts by age."""
-    return str(json.loads((path / "solver.json").read_text()).get("published", ""))
+    return str(read_json(path / "solver.json").get("published", ""))

@@ -1,6 +1,7 @@
 """A solver's parameters and token statistics as one file of plain arrays: nothing in it is run when it is read."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def read_weights(path: str | Path, expected: dict) -> dict:
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+    except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(f"{path}: damaged, expected plain arrays ({error}); {mend}") from error
     for name in sorted(wanted.keys() | found.keys()):
         shapes = [x[name].shape if name in x else "nothing" for x in (found, wanted)]
