@@ -35,7 +35,8 @@ def summarize(dataset: Dataset) -> Table:
         ("certified motion", sum(c.duration for c in passed), "s"),
         ("failed", len(known) - len(passed), "sequences"),
         ("not checked yet", len(names) - len(known), "sequences"),
-        ("followed to the end", _followed(attributes), "% of the clips recorded, by subject"),
+        ("followed to the end", _mean([100.0 * a["success"] for a in attributes]), "% of sequences"),
+        ("– in some pass, by some policy", _followed(attributes), "% of the clips as they are played, by subject"),
         ("imitation error", _mean([a["position_error_mm"] for a in attributes]), "mm, mean over sequences"),
         ("clipped torques", _mean([100 * a["clipped_share"] for a in attributes]), "% of joints and substeps"),
         *_clipped_groups(known),
@@ -48,10 +49,10 @@ def summarize(dataset: Dataset) -> Table:
 
 
 def _followed(attributes: list[dict]) -> float | None:
-    """Share of the clips, by subject, of which some sequence is whole."""
-    whole: dict[tuple[str, str], bool] = {}
+    """Share of the clips, each side and speed for itself, by subject, of which some sequence is whole."""
+    whole: dict[tuple[str, str, str], bool] = {}
     for a in attributes:
-        motion = a["clip"]["digest"], a["subject"]
+        motion = a["clip"]["name"], a["clip"]["digest"], a["subject"]
         whole[motion] = whole.get(motion, False) or a["success"]
     return 100.0 * sum(whole.values()) / len(whole) if whole else None
 
