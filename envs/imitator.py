@@ -19,7 +19,7 @@ from imdy_jax.imitation.best import BEST, NEWEST, holds_policy, kept_policies
 from imdy_jax.imitation.mining import FILE, MiningConfig, read_curriculum
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.train import TrainConfig, load
-from imdy_jax.run import Checkpoints, RunFolder, to_json, write_json
+from imdy_jax.run import Checkpoints, RunFolder, check_least, to_json, write_json
 
 COLUMN, COMPOSER = "column-", "composer"  # folders of the columns, before their number, and of what weighs them
 TABLE = "tables/imitator.json"  # how good it is
@@ -40,6 +40,9 @@ class ImitatorConfig:
     evaluate_at: tuple[float, ...] = ()  # minutes of training at which to evaluate, besides the end
     seed: int = 0
     begun_with: tyro.conf.Suppress[str | None] = None  # as --from-pretrained says
+
+    def __post_init__(self) -> None:
+        check_least(self, "", num_envs=1, seed=0)
 
 
 class Columns(NamedTuple):
@@ -104,6 +107,8 @@ def trained_parts(path: Path) -> list[str]:
     trained = [name for name in names if any(holds_policy(path / name / kept) for kept in (BEST, NEWEST))]
     if not trained:
         raise ValueError(f"{path}: no column has a policy yet; go on with train_imitator.py --resume")
+    if COMPOSER in trained and (lacking := [name for name in names if name not in trained]):
+        raise ValueError(f"{path}: found no policy in {', '.join(lacking)}, which its composer weighs; copy it again")
     return trained
 
 

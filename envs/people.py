@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from imdy_jax.body.person_file import read_person
 from imdy_jax.body.smpl import smpl_body
 from imdy_jax.motion.clip import Clip
 from imdy_jax.motion.load import PROCEDURAL, Rejected, load_clips
+from imdy_jax.run import check_least
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,11 @@ class PeopleConfig:
     person: str | None = None  # file that fit_markers.py wrote, in place of sex, stature and mass
     subjects: int = 1  # the person above, then people drawn at random
     subject_seed: int = 0  # of that draw
+
+    def __post_init__(self) -> None:
+        check_least(self, "people.", subjects=1)
+        if not self.speeds or not all(0.0 < speed < math.inf for speed in self.speeds):
+            raise ValueError(f"people.speeds is {self.speeds}, expected factors above 0, such as 0.85 1 1.2")
 
 
 def make_bodies(config: PeopleConfig, subjects: Sequence[int] | None = None) -> list[Body]:

@@ -25,6 +25,7 @@ from imdy_jax.humanoid import Humanoid
 from imdy_jax.imitation.evaluate import FAILURE_DISTANCE
 from imdy_jax.imitation.sharding import spread
 from imdy_jax.motion.clip import Clip, generalized_positions
+from imdy_jax.run import check_least
 
 CONTROL_HZ = 30.0
 
@@ -36,6 +37,9 @@ class WorldConfig:
     engine: str = "auto"  # c, mjx or warp; auto takes MJX where there is a GPU or TPU
     substeps: int = 2  # physics substeps per control step of 1/30 s
     task: TaskConfig = field(default_factory=TaskConfig)
+
+    def __post_init__(self) -> None:
+        check_least(self, "world.", substeps=1)
 
 
 class Cast(NamedTuple):

@@ -30,6 +30,7 @@ from imdy_jax.analysis.solution_files import remove_written, write
 from imdy_jax.dynamics.pieces import Pieces
 from imdy_jax.humanoid import Humanoid, from_body
 from imdy_jax.motion.clip import Clip
+from imdy_jax.motion.errors import FASTEST
 from imdy_jax.motion.filters import Butterworth
 from imdy_jax.motion.load import list_motions, load_motion
 from imdy_jax.report import Progress, Table, command, show
@@ -61,8 +62,8 @@ class SolveConfig:
     pieces: Pieces = Pieces()  # in which long motions are treated
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.fps < float("inf"):
-            raise ValueError(f"config.fps is {self.fps}, expected frames per second, more than 0")
+        if not 0.0 < self.fps <= FASTEST:
+            raise ValueError(f"config.fps is {self.fps}, expected frames per second, more than 0, at most {FASTEST:g}")
 
 
 def main(
@@ -109,6 +110,8 @@ def main(
             outcomes.append(outcome._replace(solution=None))
             progress.advance()
     show(table(outcomes, config, begun), folder / "tables" / "solved.json")
+    if not any(outcome.row for outcome in outcomes):
+        raise ValueError(f"{motions}: none of {len(outcomes)} motions could be solved; see above")
     print(f"wrote {folder}")
 
 

@@ -57,6 +57,8 @@ class RunFolder:
           ValueError: the folder holds a run and neither flag is given, or the config to resume differs.
         """
         path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{path}: found a file, expected a folder to write; name another")
         started = (path / "run.json").exists()
         if started and resume:
             run = cls.open(path)
@@ -150,10 +152,11 @@ class Checkpoints:
         """Items of a step; raises ValueError where it is damaged, or of another config."""
         try:
             return self._manager.restore(step, args=ocp.args.Composite(**items))
-        except (KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # orbax raises bare ones, too, where a file is cut short
+            told = f"{type(error).__name__}: {error}"
             raise ValueError(
                 f"{self.folder / str(step)}: cannot be restored, expected a whole checkpoint of the config beside it; "
-                f"copy it again, or remove it and go on from an earlier one ({error})"
+                f"copy it again, or remove it and go on from an earlier one ({told:.200})"
             ) from error
 
     def _clear(self) -> None:
@@ -318,6 +321,14 @@ def read_json(path: str | Path, mend: str = "run it again") -> dict[str, Any]:
         raise ValueError(f"{path}: found no JSON ({error}), expected an object; {mend}") from error
     _expect(path, content, isinstance(content, dict), "an object")
     return content
+
+
+def check_least(config: Any, where: str, **least: float) -> None:
+    """Raise ValueError that names a field of a config which is no finite number, or less than it may be."""
+    for name, lowest in least.items():
+        value = getattr(config, name)
+        if not lowest <= value < math.inf:
+            raise ValueError(f"{where}{name} is {value}, expected {lowest:g} or more")
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -143,6 +143,22 @@ def test_wrong_shapes_of_separate_keys(tmp_path):
         read_amass(path)
 
 
+@pytest.mark.parametrize("rate", [1 / 30, 1e-9, 1e9])
+def test_a_period_is_no_frame_rate(tmp_path, rate):
+    path = _write(tmp_path / "period.npz", mocap_framerate=rate)
+    with pytest.raises(MotionFileError, match=r"mocap_framerate: found .*, expected 5 to 10000 frames per second"):
+        read_amass(path)
+
+
+def test_a_damaged_sex_is_an_unknown_one_and_empty_betas_are_none(tmp_path):
+    path = _write(tmp_path / "sex.npz", gender="female" * 50, betas=np.zeros((0, 10)))
+    whole = path.read_bytes()
+    assert whole.count(np.array("female").tobytes()) >= 50  # stored, not compressed
+    path.write_bytes(whole.replace(np.array("female").tobytes(), np.array("fem?le").tobytes(), 1))
+    clip = read_amass(path)
+    assert clip.sex == "neutral" and clip.betas == ()
+
+
 def test_files_that_are_no_archives(tmp_path):
     whole = _write(tmp_path / "whole.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
@@ -153,8 +169,8 @@ def test_files_that_are_no_archives(tmp_path):
     with (tmp_path / "array.npz").open("wb") as file:
         np.save(file, np.zeros(3))
     for name, found in (
-        ("cut", "no zip archive"),
-        ("text", "no zip archive"),
+        ("cut", "no archive"),
+        ("text", "no archive"),
         ("damaged", "unreadable data"),
         ("array", "a single array"),
         ("absent", "found nothing"),

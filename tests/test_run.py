@@ -15,6 +15,7 @@ import numpy as np
 import optax
 import pytest
 
+from envs.imitator import ImitatorConfig
 from imdy_jax import run
 from imdy_jax.run import compiling_seconds
 
@@ -86,6 +87,42 @@ def test_errors_say_what_was_found(tmp_path):
     run.write_json(tmp_path / "run.json", {"schema_version": 0})
     with pytest.raises(ValueError, match="schema_version is 0, expected 2"):
         run.RunFolder.open(tmp_path)
+
+
+def test_what_is_read_is_checked_by_file_and_field(tmp_path):
+    config = ImitatorConfig()
+    path = tmp_path / "config.json"
+    run.write_json(path, run.to_json(config))
+    assert run.from_json(ImitatorConfig, run.read_json(path), path) == config
+    kept = run.read_json(path)
+    for changed, message in (
+        ({"num_envs": "many"}, r"config\.json: num_envs: found 'many', expected a whole number"),
+        ({"world": None}, r"config\.json: world: found None, expected an object with engine"),
+        ({"evaluate_at": [1.0, "two"]}, r"config\.json: evaluate_at: found 'two', expected a number"),
+        ({"guide": 1}, r"config\.json: guide: found 1, expected true or false"),
+        ({"colour": 1}, r"config\.json: unknown fields \['colour'\]"),
+        ({"num_envs": 0}, r"num_envs is 0, expected 1 or more"),
+        ({"train": kept["train"] | {"minutes": float("nan")}}, r"train\.minutes is nan, expected 0 or more"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run.from_json(ImitatorConfig, kept | changed, path)
+    for text in ("", "[1, 2]", "{torn"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"config\.json: found .*, expected an object"):
+            run.read_json(path)
+    with pytest.raises(ValueError, match=r"gone\.json: not found"):
+        run.read_json(tmp_path / "gone.json")
+    with pytest.raises(ValueError, match=r"config\.json: found a file, expected a folder to write"):
+        run.RunFolder.create(path, config, 0)
+
+
+def test_a_checkpoint_cut_short_is_told_by_its_folder(tmp_path, state):
+    folder = tmp_path / "checkpoints"
+    run.Checkpoints(folder).save(1, state)
+    largest = max((folder / "1").rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"checkpoints/1: cannot be restored, expected a whole checkpoint"):
+        run.Checkpoints(folder).restore(state)
 
 
 def test_checkpoint_round_trip_keeps_the_last(tmp_path, state):

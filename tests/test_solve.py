@@ -115,6 +115,14 @@ def test_overwriting_that_is_interrupted_leaves_nothing_of_other_settings(
     assert not list((tmp_path / "out").glob("*.npz"))
 
 
+def test_where_nothing_can_be_solved_it_ends_with_an_error(script, tmp_path):
+    (tmp_path / "torn.npz").write_bytes(b"PK no archive")
+    with pytest.raises(ValueError, match=r"torn\.npz: none of 1 motions could be solved; see above"):
+        script.main(str(tmp_path / "torn.npz"), script.SolveConfig(method="dynamics"), out=str(tmp_path / "out"))
+    with pytest.raises(ValueError, match=r"config\.fps is 1000000000\.0, expected .* at most 10000"):
+        script.SolveConfig(fps=1e9)
+
+
 @pytest.fixture(scope="module")
 def unfitted(tmp_path_factory):
     """Run folder of a solver at the start of its fit, with error bars of random factors."""

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def written_row(folder: str | Path, name: str) -> tuple | None:
     try:
         with np.load(path) as kept:
             return tuple(json.loads(str(kept["summary"])))
-    except (KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (KeyError, ValueError, zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         expected = "expected a file of solve.py; move it, or name another --out"
         raise ValueError(f"{path}: found no summary in it, {expected}") from error
 

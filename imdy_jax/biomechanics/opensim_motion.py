@@ -132,5 +132,5 @@ def _check(motion: Storage, values: np.ndarray, cutoff: float | None) -> None:
         raise OpenSimFileError(
             source, "rows", f"{len(motion.time)}", f"more than {SPLINE_DEGREE}", "use a longer motion"
         )
-    if cutoff is not None and cutoff <= 0.0:
+    if cutoff is not None and not cutoff > 0.0:
         raise OpenSimFileError(source, "cutoff", f"{cutoff:g} Hz", "more than zero, or None", "name a frequency")

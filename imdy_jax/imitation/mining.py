@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imdy_jax.run import from_json, read_json, to_json, write_json
+from imdy_jax.run import check_least, from_json, read_json, to_json, write_json
 
 FILE = "curriculum.json"
 
@@ -179,11 +179,10 @@ def mine(curriculum: Curriculum, config: MiningConfig) -> Curriculum | None:
 
 def check_mining(config: MiningConfig) -> None:
     """Raises ValueError that names the setting which makes no sense, if there is one."""
-    least = {"columns": 1, "stall": 1, "progress": 0.0, "closer": 0.0, "afar": 0.0, "stray_limit": 0.0,
-             "position_scale": 0.0, "compose_minutes": 0.0}  # fmt: skip
-    for name, lowest in least.items():
-        if getattr(config, name) < lowest:
-            raise ValueError(f"config.mining.{name} is {getattr(config, name)}, expected at least {lowest}")
+    check_least(
+        config, "config.mining.",
+        columns=1, stall=1, progress=0, closer=0, afar=0, stray_limit=0, position_scale=0, compose_minutes=0,
+    )  # fmt: skip
     if config.evaluate_every <= 0:
         raise ValueError(f"config.mining.evaluate_every is {config.evaluate_every}, expected minutes, more than 0")
 

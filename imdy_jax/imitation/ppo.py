@@ -18,6 +18,7 @@ from imdy_jax.imitation.environment import Environment
 from imdy_jax.imitation.gae import advantages
 from imdy_jax.imitation.policy import Normalizer, Offered, Policy, Trained, init_normalizer, update_normalizer
 from imdy_jax.imitation.sharding import share_rows
+from imdy_jax.run import check_least
 
 _STYLE = 1000  # what is folded into keys for the style, beyond what is split off them
 
@@ -52,6 +53,11 @@ class PPOConfig:
     style: StyleConfig = field(default_factory=StyleConfig)
     # Environments that minibatch and learning rates are meant for (see at_scale); 0: they are taken as they are.
     meant_for: int = 0
+
+    def __post_init__(self) -> None:
+        check_least(self, "train.ppo.", horizon=1, minibatch=1, epochs=1)
+        if not self.hidden or not self.critic_hidden:
+            raise ValueError("train.ppo.hidden or critic_hidden is empty, expected the width of one layer or more")
 
 
 def at_scale(config: PPOConfig, num_envs: int) -> PPOConfig:

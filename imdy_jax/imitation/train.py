@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from imdy_jax.imitation.best import NEWEST, kept_policies
@@ -17,7 +18,7 @@ from imdy_jax.imitation.ppo import PPOConfig, at_scale, deployed, init_learner, 
 from imdy_jax.imitation.processes import of_first
 from imdy_jax.imitation.sharding import everywhere, on_host, placements
 from imdy_jax.report import Progress
-from imdy_jax.run import Checkpoints, MetricLog, RunFolder
+from imdy_jax.run import Checkpoints, MetricLog, RunFolder, check_least
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class TrainConfig:
     iterations: int = 1_000_000  # at most
     checkpoint_every: int = 20  # iterations
     ppo: PPOConfig = field(default_factory=PPOConfig)
+
+    def __post_init__(self) -> None:
+        check_least(self, "train.", minutes=0, iterations=0, checkpoint_every=1)
 
 
 class Method(NamedTuple):
@@ -175,5 +179,8 @@ def load(
     policy = make_policy(config.ppo.hidden, config.ppo.critic_hidden, action_size, config.ppo.spread, columns)
     blank = policy.init(jax.random.PRNGKey(0), observation_size)
     template = {"params": blank, "normalizer": init_normalizer(observation_size)}
-    kept, _ = Checkpoints(kept_policies(run.path)).restore(template)
+    folder = kept_policies(run.path)
+    kept, _ = Checkpoints(folder).restore(template)
+    if not all(np.isfinite(x).all() for x in jax.tree.leaves(kept)):
+        raise ValueError(f"{folder}: the policy holds numbers that are not finite, expected none; copy it again")
     return Trained(policy, kept["params"], Normalizer(*kept["normalizer"]))

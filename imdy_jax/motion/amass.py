@@ -15,7 +15,7 @@ import numpy as np
 
 from imdy_jax import rotation
 from imdy_jax.motion.clip import Clip
-from imdy_jax.motion.errors import MotionFileError, require_finite, require_length
+from imdy_jax.motion.errors import FASTEST, SLOWEST, MotionFileError, require_finite, require_length
 from imdy_jax.motion.filters import continuous
 from imdy_jax.motion.posing import from_rotation_vectors, to_matrices
 from imdy_jax.skeleton import NUM_BODIES
@@ -95,9 +95,8 @@ def _open(path: Path) -> np.lib.npyio.NpzFile:
     try:
         arrays = np.load(path, allow_pickle=False)
     except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-        raise MotionFileError(
-            path, "file", f"no zip archive ({error})", "a `.npz` archive", "copy or download it again"
-        ) from error
+        # Not NumPy's words: they advise to unpickle it.
+        raise MotionFileError(path, "file", "no archive", "a `.npz` archive", "copy or download it again") from error
     if not isinstance(arrays, np.lib.npyio.NpzFile):
         raise MotionFileError(path, "file", "a single array", "a `.npz` archive", "save it with numpy.savez")
     return arrays
@@ -153,6 +152,12 @@ def _frame_rate(path: Path, arrays: np.lib.npyio.NpzFile) -> float:
         raise MotionFileError(
             path, key, str(values.tolist()), "one positive number of frames per second", "write the recording's rate"
         )
+    if not SLOWEST <= rate <= FASTEST:
+        key = next(key for key in FRAME_RATE_KEYS if key in arrays.files)
+        raise MotionFileError(
+            path, key, f"{rate:g}", f"{SLOWEST:g} to {FASTEST:g} frames per second",
+            "write the recording's rate, and not its period",
+        )  # fmt: skip
     return rate
 
 
@@ -160,7 +165,7 @@ def _sex(arrays: np.lib.npyio.NpzFile) -> str:
     """Recorded sex; neutral where it is missing, unknown or pickled."""
     try:
         value = np.asarray(arrays["gender"]).ravel()[0]
-    except (KeyError, ValueError, IndexError):
+    except (KeyError, ValueError, IndexError, zipfile.BadZipFile, zlib.error, EOFError, OSError):
         return "neutral"
     text = (value.decode() if isinstance(value, bytes) else str(value)).lower()
     return text if text in SEXES else "neutral"

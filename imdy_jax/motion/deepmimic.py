@@ -11,7 +11,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from imdy_jax.motion.clip import Clip
-from imdy_jax.motion.errors import MotionFileError, parsing, require_finite
+from imdy_jax.motion.errors import SLOWEST, MotionFileError, parsing, require_finite
 from imdy_jax.motion.resample import slerp
 from imdy_jax.motion.retarget import Recording, retarget
 
@@ -51,6 +51,9 @@ def read_deepmimic(path: str | Path, **options) -> Clip:
     if not (len(periods) and periods.min() > 0.0):
         raise MotionFileError(path, "duration of a frame", f"{periods.min(initial=0.0)} s", "more than nothing",
                               "remove the frame")  # fmt: skip
+    if periods.max() > 1.0 / SLOWEST:
+        raise MotionFileError(path, "duration of a frame", f"{periods.max():g} s", f"at most {1.0 / SLOWEST:g} s",
+                              "export it with its own durations")  # fmt: skip
     quaternions = np.stack([_quaternions(frames, first, columns) for *_, first, columns in JOINTS], axis=1)
     period = float(np.median(periods))
     time = np.concatenate([[0.0], np.cumsum(periods)])

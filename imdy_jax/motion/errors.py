@@ -1,11 +1,14 @@
 """What every importer says about a bad file, in one sentence."""
 
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
+SLOWEST, FASTEST = 5.0, 10_000.0  # frames per second between which a recording can be one of motion
 MIN_FRAMES = 10  # fewer hold no motion: velocities need differences, and filters a start and an end
 
 
@@ -17,6 +20,9 @@ class MotionFileError(ValueError):
         self.path, self.field, self.found, self.expected, self.mend = str(path), field, found, expected, mend
 
 
+_TRIPS = (ArithmeticError, EOFError, LookupError, StopIteration, TypeError, ValueError, BadZipFile, zlib.error)
+
+
 @contextmanager
 def parsing(path: str | Path, kind: str) -> Iterator[None]:
     """Whatever a parser trips over becomes a MotionFileError that says what the file should have been."""
@@ -26,7 +32,7 @@ def parsing(path: str | Path, kind: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise MotionFileError(path, "file", str(error), "a readable file", "check the path") from error
-    except (ArithmeticError, LookupError, StopIteration, TypeError, ValueError) as error:
+    except _TRIPS as error:
         found = f"something else ({type(error).__name__}: {error})"
         raise MotionFileError(path, "file", found, kind, "export or download it again") from error
 

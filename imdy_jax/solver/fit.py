@@ -10,7 +10,17 @@ import optax
 from flax import struct
 
 from imdy_jax.report import Progress
-from imdy_jax.run import SCHEMA_VERSION, Checkpoints, MetricLog, RunFolder, from_json, read_json, to_json, write_json
+from imdy_jax.run import (
+    SCHEMA_VERSION,
+    Checkpoints,
+    MetricLog,
+    RunFolder,
+    check_least,
+    from_json,
+    read_json,
+    to_json,
+    write_json,
+)
 from imdy_jax.solver.cycle import Training
 from imdy_jax.solver.data import WindowBatches, Windows, prefetch
 from imdy_jax.solver.evaluate import window_errors
@@ -49,6 +59,11 @@ class FitConfig:
     checkpoint_every: int = 200  # steps
     log_every: int = 20  # steps
     seed: int = 0  # of the first parameters, the split, the shuffling and the hidden markers
+
+    def __post_init__(self) -> None:
+        check_least(self, "fit.", steps=1, batch_size=1, checkpoint_every=1, log_every=1, hidden_markers=0)
+        if not self.hidden_markers < 1:
+            raise ValueError(f"fit.hidden_markers is {self.hidden_markers}, expected a share below 1")
 
 
 @struct.dataclass

@@ -27,6 +27,8 @@ def film(path: str | Path, scenes: Sequence[Scene], film_fps: float = 15.0, size
     path = Path(path)
     if path.suffix not in FILM_SUFFIXES:
         raise ValueError(f"{path}: cannot write a film as {path.suffix!r}; use one of {', '.join(FILM_SUFFIXES)}")
+    if min(size) < 1:
+        raise ValueError(f"{path}: size is {size[0]} × {size[1]} pixels, expected more than none; name another")
     if not film_fps > 0 or not scenes:
         raise ValueError(f"{path}: found {len(scenes)} scenes at {film_fps} pictures per second, expected more than 0")
     encoder = find_encoder(path) if path.suffix == ".mp4" else ""
