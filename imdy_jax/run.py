@@ -31,6 +31,7 @@ import jax
 import orbax.checkpoint as ocp
 
 SCHEMA_VERSION = 2  # of the run folder; raise it when an older folder can no longer be read
+_MEND = "run it again, or copy the folder again"
 _REMOVED = ".removed"  # beside the checkpoints, on their file system, so that losing the name is one rename
 PACKAGES = ("imdy-jax", "jax", "jaxlib", "flax", "optax", "mujoco", "mujoco-mjx", "orbax-checkpoint", "numpy", "zarr")
 
@@ -280,11 +281,15 @@ def from_json(kind: Any, value: Any, source: str | Path = "config") -> Any:
         expect(isinstance(value, dict), f"an object with {', '.join(hints)}")
         unknown = sorted(set(value) - set(hints))
         if unknown:
-            raise ValueError(f"{source}: unknown fields {unknown}, expected some of {sorted(hints)}; run it again")
+            raise ValueError(f"{source}: unknown fields {unknown}, expected some of {sorted(hints)}; {_MEND}")
         blank = dataclasses.MISSING
         missing = [f.name for f in fields if f.name not in value and f.default is blank and f.default_factory is blank]
         expect(not missing, f"{', '.join(missing)}, too")
-        return kind(**{name: from_json(hints[name], v, f"{source}: {name}") for name, v in value.items()})
+        given = {name: from_json(hints[name], v, f"{source}: {name}") for name, v in value.items()}
+        try:
+            return kind(**given)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from error
     if origin in (typing.Union, types.UnionType):
         options = [a for a in arguments if a is not type(None)]
         if value is None and len(options) < len(arguments):
@@ -307,10 +312,10 @@ def from_json(kind: Any, value: Any, source: str | Path = "config") -> Any:
 
 def _expect(source: str | Path, found: Any, met: bool, expected: str) -> None:
     if not met:
-        raise ValueError(f"{source}: found {found!r:.60}, expected {expected}; run it again")
+        raise ValueError(f"{source}: found {found!r:.60}, expected {expected}; {_MEND}")
 
 
-def read_json(path: str | Path, mend: str = "run it again") -> dict[str, Any]:
+def read_json(path: str | Path, mend: str = _MEND) -> dict[str, Any]:
     """The object in a JSON file; raises ValueError where there is none."""
     path = Path(path)
     try:

@@ -147,3 +147,5 @@ def test_the_one_published_last_is_what_ships(given, tmp_path):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"published": time}))
     (tmp_path / "imdys-z").mkdir()  # no solver
     assert shipped(tmp_path).name == "imdys-a"
+    (tmp_path / "imdys-a" / "solver.json").write_text("{torn")
+    assert shipped(tmp_path).name == "imdys-b"  # a damaged one does not stand in the others' way

@@ -11,6 +11,7 @@ from imdy_jax.imitation.environment import Environment
 from imdy_jax.imitation.evaluate import FAILURE_DISTANCE
 from imdy_jax.imitation.evaluate_falls import got_up
 from imdy_jax.imitation.policy import Trained
+from imdy_jax.run import check_least
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class PushedConfig:
     settle: int = 15  # of these, the last ones, in which the humanoid has to be back
     up: int = 150  # control steps after a fall within which who is led up has to follow another clip for settle steps
     per_clip: int = 8
+
+    def __post_init__(self) -> None:
+        check_least(self, "push.", newtons=0, steps=1, watch=1, settle=1, up=1, per_clip=0)
 
 
 def evaluate_pushes(

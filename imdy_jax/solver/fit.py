@@ -153,6 +153,8 @@ def load_solver(run: RunFolder) -> Solver:
     Raises ValueError where there is none, or a published one is damaged.
     """
     rates, config = read_kept(run.path)
+    if not any((run.path / name).exists() for name in (WEIGHTS, "checkpoints")):
+        raise ValueError(f"{run.path}: found neither {WEIGHTS} nor checkpoints, expected a solver; copy it again")
     if (run.path / WEIGHTS).exists():
         variables = read_weights(run.path / WEIGHTS, jax.eval_shape(partial(start, config)).variables)
     else:

@@ -8,6 +8,7 @@ config.json, run.json, tables/   as in the run folder
 """
 
 import datetime
+import logging
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from imdy_jax.solver.fit import CALIBRATION, load_solver, read_kept
 from imdy_jax.solver.fitted import FittedTo
 from imdy_jax.solver.infer import Solver, within
 
+logger = logging.getLogger(__name__)
 MOST = 5_000_000  # bytes of a folder
 SHIPPED = Path(__file__).parents[2] / "pretrained"
 PREFIX = "imdys-"  # of the folders of solvers there
@@ -81,5 +83,9 @@ def _write(folder: Path, run: RunFolder, solver: Solver, half: bool) -> None:
 
 
 def _published(path: Path) -> str:
-    """The time, which as text sorts by age."""
-    return str(read_json(path / "solver.json").get("published", ""))
+    """The time, which as text sorts by age; of a damaged one, which is told, nothing."""
+    try:
+        return str(read_json(path / "solver.json").get("published", ""))
+    except ValueError as error:
+        logger.warning("left out: %s", error)
+        return ""
