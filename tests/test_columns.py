@@ -242,7 +242,9 @@ def test_columns_are_given_away_together_and_without_a_composer_each_clip_has_it
     assert given.composer.digest == mine.composer.digest and given.config.people == PeopleConfig()
     led = tmp_path / "given" / "column-1" / "config.json"
     unled = led.read_text()
-    led.write_text(unled.replace('"led": false', '"led": true'))
+    told = json.loads(unled)
+    told["world"]["task"]["recovery"] |= {"led": True, "share": 0.5}
+    led.write_text(json.dumps(told))
     assert performers(tmp_path / "given") == [str(tmp_path / "given" / "column-0"), str(tmp_path / "given")]
     led.write_text(unled)
     shutil.rmtree(tmp_path / "given" / "composer")
