@@ -177,7 +177,8 @@ def test_another_file_of_that_name_is_not_taken_for_a_result(script, motions, tm
     script_out = tmp_path / "out"
     script_out.mkdir()
     np.savez(script_out / "stride.npz", x=np.zeros(3))
-    script.main(str(motions), script.SolveConfig(method="dynamics"), out=str(script_out), draw=False)
+    with pytest.raises(ValueError, match="none of 2 motions could be solved"):
+        script.main(str(motions), script.SolveConfig(method="dynamics"), out=str(script_out), draw=False)
     notes = json.loads((script_out / "tables" / "solved.json").read_text())["notes"]
     assert any("found no summary in it" in note for note in notes)
     with pytest.raises(ValueError, match="found no summary in it"):
