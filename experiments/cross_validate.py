@@ -7,7 +7,6 @@ The motions are dealt out in so many folds; for each, a policy is trained on all
 once from its first frame, without noise. Variants of one motion, mirrored or at other speeds, share a fold.
 """
 
-import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from imdy_jax.imitation.evaluate import ClipScore, make_judge
 from imdy_jax.imitation.train import reinforcement, train
 from imdy_jax.motion.resample import original
 from imdy_jax.report import Table, command, show
-from imdy_jax.run import RunFolder, enable_compilation_cache, write_json
+from imdy_jax.run import RunFolder, enable_compilation_cache, read_json, write_json
 
 
 def main(
@@ -92,7 +91,7 @@ def deal(names: list[str], folds: int) -> np.ndarray:
 def keep_deal(path: Path, dealt: dict[str, int], resume: bool) -> None:
     """Write down who is in which fold; raises ValueError where a run that is resumed was dealt otherwise, since its
     policies have seen what would count as unseen now."""
-    if resume and path.exists() and (kept := json.loads(path.read_text())) != dealt:
+    if resume and path.exists() and (kept := read_json(path)) != dealt:
         differing = sorted(name for name in kept.keys() | dealt.keys() if kept.get(name) != dealt.get(name))
         raise ValueError(
             f"{path}: motions were dealt out otherwise (differing: {differing[:5]}), expected the same motions and "

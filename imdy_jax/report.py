@@ -1,7 +1,6 @@
 """What a run shows while it works and when it is done: progress with an estimate of the time left, and tables."""
 
 import dataclasses
-import json
 import os
 import sys
 import time
@@ -93,7 +92,7 @@ def read_table(path: str | Path) -> Table:
     path = Path(path)
     if not path.exists():
         raise ValueError(f"{path}: no table here; run the script that writes it first")
-    content = json.loads(path.read_text())
+    content = run.read_json(path, "run the script that writes it again")
     rows = tuple(tuple(row) for row in content["rows"])
     return Table(content["title"], tuple(content["columns"]), rows, tuple(content["notes"]))
 
