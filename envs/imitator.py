@@ -14,7 +14,7 @@ from envs.search import SearchConfig
 from envs.task import ACTION_SIZE
 from envs.tutored import TeachConfig
 from envs.ways import find_ways, make_guide
-from envs.world import Cast, WorldConfig
+from envs.world import Cast, WorldConfig, in_mirror
 from imdy_jax.imitation.best import BEST, NEWEST, holds_policy, kept_policies
 from imdy_jax.imitation.mining import FILE, MiningConfig, read_curriculum
 from imdy_jax.imitation.policy import Trained
@@ -181,7 +181,8 @@ def _copy(source: RunFolder, target: Path) -> None:
             f"{source.path / TABLE}: not found, expected how good it is; go on with train_imitator.py --resume"
         )
     begun = Path(config.begun_with).name if config.begun_with else None
-    write_json(target / "config.json", to_json(replace(config, people=PeopleConfig(), begun_with=begun)))
+    people = PeopleConfig(mirrored=config.people.mirrored)
+    write_json(target / "config.json", to_json(replace(config, people=people, begun_with=begun)))
     for part in trained_parts(source.path) if mined else []:
         (target / part).mkdir()
         _copy(RunFolder.open(source.path / part), target / part)
@@ -195,7 +196,11 @@ def _copy(source: RunFolder, target: Path) -> None:
 
 
 def lead(cast: Cast, config: ImitatorConfig, path: str) -> Cast:
-    """The cast as an imitator needs it: a guided one with its ways; those that its folder lacks are sought."""
+    """The cast as an imitator needs it: one that has not learnt mirror images follows them in a mirror; a guided one
+    has its ways, and those that its folder lacks are sought.
+    """
+    if not config.people.mirrored:
+        cast = in_mirror(cast, [clip.name for clip in cast.clips])
     if not config.guide:
         return cast
     ways, _ = find_ways(cast, config.world, config.search, config.seed, Path(path) / "ways")

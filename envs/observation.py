@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.mirror import reflected, reflected_points
 from envs.recovery import Recovery, waiting
 from envs.reference import Bodies, ReferenceTable
 from envs.select import select
@@ -56,6 +57,7 @@ def observe_all(
 ) -> jax.Array:  # fmt: skip
     """Observations (N, O) of bodies (N, 24, ...), shaped by betas (N, 10), at frame (N,) of clip (N,), of moments so
     many control steps ahead of the next one. Who recovers sees its reference wait, and at most sight (m) away.
+    Who follows in a mirror sees everything there.
     """
     goal = put_bodies(placed, table.at(clip, frame + 1))
     further = 1 + jnp.asarray(ahead, jnp.int32)
@@ -64,6 +66,9 @@ def observe_all(
         rest = partial(waiting, moments=len(further), sight=sight)
         waits = jax.vmap(rest)(bodies, put_bodies(placed, table.at(clip, frame)))
         goal, later = select(recovery.active, waits, (goal, later))
+    if table.mirrored is not None:
+        there = reflected(bodies), reflected(goal), reflected_points(later)
+        bodies, goal, later = select(table.mirrored[clip], there, (bodies, goal, later))
     return jax.vmap(observe)(bodies, goal, betas, later).astype(jnp.float32)
 
 

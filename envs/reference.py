@@ -38,6 +38,7 @@ class ReferenceTable:
     feedforward: jax.Array | None  # (F, 23, 3) N·m, child axes; None where nobody asks for it
     start: jax.Array  # (C,) int
     length: jax.Array  # (C,) int
+    mirrored: jax.Array | None = None  # (C,) bool: clips that a policy follows in a mirror; None: no clip is
 
     @property
     def num_clips(self) -> int:

@@ -10,7 +10,7 @@ from envs.imitator import open_imitator
 from envs.people import make_bodies
 from envs.studio import make_studio, make_subjects
 from envs.task import TaskConfig
-from envs.world import CONTROL_HZ, Cast, make_cast
+from envs.world import CONTROL_HZ, Cast, in_mirror, make_cast
 from imdy_jax.body.person import Body
 from imdy_jax.dataset.record import Record
 from imdy_jax.dataset.store import Dataset, read_record, sequence_attributes
@@ -48,6 +48,8 @@ def _reimitate(dataset: Dataset, names: Sequence[str], config: GenerateConfig, p
         for portion in _portions(seconds, 60.0 * config.minutes):
             played = [(who[attributes[name]["subject"]], name) for name in portion]
             cast = _cast(dataset, played, bodies, imitator.world.task)
+            if not imitator.people.mirrored:
+                cast = in_mirror(cast, [attributes[clip.name]["clip"]["name"] for clip in cast.clips])
             studio = make_studio(cast, trained, imitator, config.substeps, config.seats)
             said |= dict(studio.prepare(np.arange(len(cast.clips))).play(_dynamics(cast), progress.advance))
     return said

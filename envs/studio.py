@@ -53,7 +53,9 @@ class Studio:
 
     def identity(self, row: int) -> tuple[Subject, Clip, Provenance]:
         """Subject, clip and provenance of a row of the cast, known before it is simulated."""
-        begun = self.provenance if self.starts is None else replace(self.provenance, start_frame=int(self.starts[row]))
+        table, start = self.cast.table, 0 if self.starts is None else int(self.starts[row])
+        mirrored = table.mirrored is not None and bool(table.mirrored[row])
+        begun = replace(self.provenance, start_frame=start, in_mirror=mirrored)
         return self.subjects[self.cast.subjects[row]], self.cast.clips[row], begun
 
     def name(self, row: int) -> str:

@@ -5,10 +5,12 @@ from flax import struct
 
 from envs.control import pd_target
 from envs.guide import Guide
+from envs.mirror import reflected_action
 from envs.observation import observe_all
 from envs.physics import PhysicsState
 from envs.recovery import Recovery
 from envs.reference import Bodies, ReferenceTable
+from envs.select import select
 from envs.switching import Placed
 from envs.task import TaskConfig
 from imdy_jax.humanoid import Humanoid
@@ -32,11 +34,15 @@ class Tracker:
     ) -> jax.Array:  # fmt: skip
         """PD target (N, 23, 4) for action (N, 69) at states on the way to frame (N,) of clip (N,).
 
-        Where there is a guide, its action is added. Who recovers has neither feed-forward nor guide.
+        Where there is a guide, its action is added. Who recovers has neither feed-forward nor guide. Who follows in a
+        mirror does the reflection of what it is told.
         """
         row, advice = self.table.row(clip, frame), None
         if self.guide is not None:
             advice = self.guide.advise(self.table.row(clip, frame - 1), state.q, state.v)
+        if self.table.mirrored is not None:
+            there = jax.tree.map(reflected_action, (action, advice))
+            action, advice = select(self.table.mirrored[clip], there, (action, advice))
         return pd_target(self.config, self.humanoid, self.table, state, row, action, advice, recovery, placed)
 
     def observe(

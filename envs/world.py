@@ -1,6 +1,7 @@
 """Building the imitation task from people and motions."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from imdy_jax.humanoid import Humanoid
 from imdy_jax.imitation.evaluate import FAILURE_DISTANCE
 from imdy_jax.imitation.sharding import spread
 from imdy_jax.motion.clip import Clip, generalized_positions
+from imdy_jax.motion.resample import is_mirror_image
 from imdy_jax.run import check_least
 
 CONTROL_HZ = 30.0
@@ -76,6 +78,15 @@ def make_cast(bodies: list[Body], clips: list[list[Clip]], task: TaskConfig | No
     feedforward = task is None or (task.feedforward and not task.balance)
     table = build_table(_take(people, subjects), trajectories, CONTROL_HZ, feedforward)
     return Cast(bodies, people, [clip for _, clip in rows], subjects, table)
+
+
+def in_mirror(cast: Cast, motions: Sequence[str]) -> Cast:
+    """The cast whose rows are followed in a mirror where their motions (R,), by name, are mirror images of others.
+
+    So a policy follows the mirror image of all that it follows, whether it has learnt that or not.
+    """
+    mirrored = np.array([is_mirror_image(name) for name in motions])
+    return cast._replace(table=replace(cast.table, mirrored=jnp.asarray(mirrored) if mirrored.any() else None))
 
 
 def training_env(cast: Cast, config: WorldConfig, num_envs: int, rows: np.ndarray | None = None) -> ImitationEnv:

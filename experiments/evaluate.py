@@ -5,6 +5,7 @@
     python experiments/evaluate.py --column 0                           # one of its columns, not their composer
     python experiments/evaluate.py --substeps 4                         # at the recording's physics
     python experiments/evaluate.py --subjects 33                        # by 32 people more, drawn at random
+    python experiments/evaluate.py --mirrored                           # and their mirror images
     python experiments/evaluate.py --push.per-clip 8                    # also pushed: 300 N for 0.2 s, anywhere
     python experiments/evaluate.py --fallen.per-clip 8                  # also from lying on the floor
     python experiments/evaluate.py --switching.per-clip 4               # also changing from clip to clip on the way
@@ -28,6 +29,7 @@ from imdy_jax.imitation.evaluate_falls import FallenConfig
 from imdy_jax.imitation.evaluate_pushes import PushedConfig, evaluate_pushed_over, evaluate_pushes
 from imdy_jax.imitation.evaluate_switches import SwitchingConfig, evaluate_switches
 from imdy_jax.imitation.policy import Trained
+from imdy_jax.motion.resample import is_mirror_image
 from imdy_jax.report import Table, command, show
 from imdy_jax.run import enable_compilation_cache
 
@@ -37,6 +39,7 @@ Shares = list[tuple[Trained, np.ndarray]]  # who plays which rows of the cast
 def main(
     imitator: str = "runs/default/imitator", motions: str | None = None, substeps: int = 2, check: bool = True,
     subjects: int | None = None, subject_seed: int = 1, engine: str = "auto", column: int | None = None,
+    mirrored: bool = False, speeds: tuple[float, ...] | None = None,
     push: PushedConfig = PushedConfig(per_clip=0),
     fallen: FallenConfig = FallenConfig(per_clip=0), switching: SwitchingConfig = SwitchingConfig(per_clip=0),
     json: str = "runs/evaluation/imitator.json",
@@ -52,6 +55,8 @@ def main(
         was trained on. Of several, a row tells how many follow a clip, and the means are of those.
       subject_seed: of the draw of the others.
       engine: c, mjx or warp; auto takes MJX where there is a GPU or TPU.
+      mirrored: also every motion's mirror image. What has not learnt any follows them in a mirror.
+      speeds: every motion at each of these factors of its speed.
       column: which of its columns plays; by default their composer, or of each clip the column that follows it best.
       push: pushes of the chest in clips that are followed without, but for get-ups; the row tells how many it recovers
         from, and a second one, where it gets up along get-ups, after how many it is up again and follows another clip.
@@ -67,6 +72,7 @@ def main(
     people = replace(config.people, check=check)
     if motions is not None:  # as they are, and not as those that it was trained on
         people = replace(people, motions=motions, mirrored=False, speeds=(1.0,))
+    people = replace(people, mirrored=people.mirrored or mirrored, speeds=speeds or people.speeds)
     if subjects is not None:
         people = replace(people, subjects=subjects, subject_seed=subject_seed)
     cast, rejected = load_cast(people)
@@ -95,10 +101,14 @@ def main(
 
 
 def means(cast: Cast, scores: list[ClipScore]) -> list[tuple]:
-    """Success and the successes' means of all, and where there are several people, of the first and of the others."""
+    """Success and the successes' means of all; before it those of the first of several people and of the others, and of
+    what is as it was recorded, and of mirror images.
+    """
     rows, first = [], cast.subjects == 0
-    if len(cast.bodies) > 1:
-        for label, chosen in (("by the first person", first), ("by the others", ~first)):
+    mirrored = np.array([is_mirror_image(clip.name) for clip in cast.clips])
+    parts = {"by the first person": first, "by the others": ~first, "as recorded": ~mirrored, "mirror images": mirrored}
+    for label, chosen in parts.items():
+        if chosen.any() and not chosen.all():
             share, *own, _ = summary([s for s, ours in zip(scores, chosen, strict=True) if ours])
             rows.append((f"{label}: the successes' means", f"{share:.1f} %", None, *own))
     success, *errors, _ = summary(scores)

@@ -21,7 +21,7 @@ _GATES = {
 def entry(name: str, attributes: Mapping[str, Any], faults: Faults) -> dict[str, Any]:
     """A sequence's row of the manifest from its attributes; None is what they do not tell."""
     clip = attributes.get("clip", {})
-    copied = ("subject", "policy", "start_frame", "seed", "particles", "guided", "duration")
+    copied = ("subject", "policy", "start_frame", "seed", "particles", "guided", "in_mirror", "duration")
     return {
         "sequence": name,
         "clip": clip.get("name"),

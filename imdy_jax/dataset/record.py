@@ -44,6 +44,7 @@ class Provenance:
     substeps: int  # per control step
     particles: int = 0  # humanoids that searched for a way to depart from the policy; 0: the policy alone
     guided: bool = False  # the policy's action was added to a way known beforehand
+    in_mirror: bool = False  # the policy was shown the motion's reflection, and did that of what it would do
     friction: float = FRICTION
     software: tuple[tuple[str, str], ...] = dataclasses.field(default_factory=_software)
 

@@ -8,7 +8,7 @@ import numpy as np
 from imdy_jax.humanoid import NUM_BETAS, SOLID_BODY
 from imdy_jax.skeleton import NUM_BODIES, NUM_JOINTS, NUM_Q, NUM_V
 
-SCHEMA_VERSION = 3  # raise it when an older dataset can no longer be read
+SCHEMA_VERSION = 4  # raise it when an older dataset can no longer be read
 
 # Length of each named axis; None where the sequence or the body model decides.
 AXES = {

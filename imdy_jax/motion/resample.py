@@ -68,13 +68,18 @@ def mirror(clip: Clip) -> Clip:
     left) and in the world alike. Joint positions are exact reflections on a body that is itself symmetric.
     """
     rotations = np.asarray(clip.rotations)[:, MIRROR, :] * np.array([1.0, 1.0, -1.0, -1.0])
-    mirrored = clip.name.endswith(MIRROR_SUFFIX)
+    mirrored = is_mirror_image(clip.name)
     return dataclasses.replace(
         clip,
         rotations=rotations,
         translation=np.asarray(clip.translation) * np.array([-1.0, 1.0, 1.0]),
         name=clip.name.removesuffix(MIRROR_SUFFIX) if mirrored else clip.name + MIRROR_SUFFIX,
     )
+
+
+def is_mirror_image(name: str) -> bool:
+    """Whether the name of a clip, or of a variant, is what `mirror` has given it."""
+    return name.endswith(MIRROR_SUFFIX)
 
 
 def original(name: str) -> str:
