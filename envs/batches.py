@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from envs.imitator import ImitatorConfig, open_imitator
 from envs.people import PeopleConfig, make_bodies
@@ -24,6 +24,7 @@ class GenerateConfig:
     mirrored: bool | None = None  # also mirror images; by default as in training
     speeds: tuple[float, ...] | None = None  # factors of each motion's speed; by default as in training
     check: bool | None = None  # leave out motions that nobody can have made; by default as in training
+    up: Literal["y", "z"] | None = None  # axis upward in .npz and .bvh files; by default as in training
     passes: int = 1  # times that each imitator plays everything: from the first frame, then from random ones
     remaining: int = 30  # control steps that those have to go, at least
     substeps: int = 4  # physics substeps per control step: finer than in training, for stiffer contact
@@ -61,7 +62,7 @@ class Length(NamedTuple):
 
 def people_of(config: GenerateConfig, imitator: ImitatorConfig) -> PeopleConfig:
     """Who plays what: as in training, but for what the config says."""
-    wanted = {name: getattr(config, name) for name in ("motions", "subjects", "mirrored", "speeds", "check")}
+    wanted = {name: getattr(config, name) for name in ("motions", "subjects", "mirrored", "speeds", "check", "up")}
     return replace(imitator.people, **{name: value for name, value in wanted.items() if value is not None})
 
 
@@ -93,7 +94,7 @@ def motion_lengths(people: PeopleConfig) -> dict[str, Length]:
     lengths = {}
     for name, file in list_motions(people.motions).items():
         try:
-            clip = load_motion(name, file, body, CONTROL_HZ, check=False)
+            clip = load_motion(name, file, body, CONTROL_HZ, check=False, up=people.up)
         except ValueError:
             lengths[name] = Length("", 0.0)
         else:

@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,7 @@ class PeopleConfig:
     mirrored: bool = False  # also every motion's mirror image
     speeds: tuple[float, ...] = (1.0,)  # every motion at each of these factors of its speed
     check: bool = True  # leave out motions that nobody can have made
+    up: Literal["y", "z"] | None = None  # axis upward in .npz and .bvh files; by default z and y
     sex: str = "neutral"  # female, male or neutral
     stature: float | None = None  # m, of the embedded body; its sex's mean by default
     mass: float | None = None  # kg; the mean by default
@@ -82,7 +84,7 @@ def load_people(
     """
     bodies = make_bodies(config, subjects)
     loaded = [
-        load_clips(config.motions, body, CONTROL_HZ, config.check, config.mirrored, config.speeds, motions)
+        load_clips(config.motions, body, CONTROL_HZ, config.check, config.mirrored, config.speeds, motions, config.up)
         for body in bodies
     ]
     rejected = list({item.source: item for _, items in loaded for item in items}.values())

@@ -63,9 +63,7 @@ def reread(record: Record, people: PeopleConfig, body: Body) -> Clip:
     """The clip of a record, of the body; raises ValueError where it is not there or not what it was."""
     source = record.source
     names = [name for name in list_motions(people.motions) if source.name.startswith(name)]
-    clips, bad = load_clips(
-        people.motions, body, CONTROL_HZ, check=False, mirrored=people.mirrored, speeds=people.speeds, names=names
-    )
+    clips, bad = load_clips(people.motions, body, CONTROL_HZ, False, people.mirrored, people.speeds, names, people.up)
     clip = next((clip for clip in clips if clip.name == source.name), None)
     if clip is None:
         reason = bad[0].reason if bad else "no motion of that name"

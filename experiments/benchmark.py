@@ -29,7 +29,7 @@ from envs.world import training_env
 from imdy_jax.imitation.policy import make_policy
 from imdy_jax.imitation.ppo import LearnerState, at_scale, init_learner, iterate
 from imdy_jax.report import Table, command, show
-from imdy_jax.run import enable_compilation_cache
+from imdy_jax.run import check_writable, enable_compilation_cache
 
 _REPEATS = 2  # iterations of a measurement
 
@@ -44,6 +44,7 @@ def main(
       rounds: of two iterations of each measurement.
       json: where to write the table.
     """
+    check_writable(json)
     enable_compilation_cache()
     cast, _ = load_cast(config.people)
     env, ppo = training_env(cast, config.world, config.num_envs), at_scale(config.train.ppo, config.num_envs)

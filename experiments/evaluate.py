@@ -15,6 +15,7 @@ A clip is a success if the body is never more than 0.5 m (mean over joints) from
 
 import logging
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -31,7 +32,7 @@ from imdy_jax.imitation.evaluate_switches import SwitchingConfig, evaluate_switc
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.motion.resample import is_mirror_image
 from imdy_jax.report import Table, command, show
-from imdy_jax.run import enable_compilation_cache
+from imdy_jax.run import check_writable, enable_compilation_cache
 
 Shares = list[tuple[Trained, np.ndarray]]  # who plays which rows of the cast
 
@@ -39,7 +40,7 @@ Shares = list[tuple[Trained, np.ndarray]]  # who plays which rows of the cast
 def main(
     imitator: str = "runs/default/imitator", motions: str | None = None, substeps: int = 2, check: bool = True,
     subjects: int | None = None, subject_seed: int = 1, engine: str = "auto", column: int | None = None,
-    mirrored: bool = False, speeds: tuple[float, ...] | None = None,
+    mirrored: bool = False, speeds: tuple[float, ...] | None = None, up: Literal["y", "z"] | None = None,
     push: PushedConfig = PushedConfig(per_clip=0),
     fallen: FallenConfig = FallenConfig(per_clip=0), switching: SwitchingConfig = SwitchingConfig(per_clip=0),
     json: str = "runs/evaluation/imitator.json",
@@ -57,6 +58,7 @@ def main(
       engine: c, mjx or warp; auto takes MJX where there is a GPU or TPU.
       mirrored: also every motion's mirror image. What has not learnt any follows them in a mirror.
       speeds: every motion at each of these factors of its speed.
+      up: axis upward in .npz and .bvh files; by default z and y.
       column: which of its columns plays; by default their composer, or of each clip the column that follows it best.
       push: pushes of the chest in clips that are followed without, but for get-ups; the row tells how many it recovers
         from, and a second one, where it gets up along get-ups, after how many it is up again and follows another clip.
@@ -66,13 +68,14 @@ def main(
       json: where to write the table.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    check_writable(json)
     enable_compilation_cache()
     opened = open_columns(imitator)
     config, players = opened.config, opened.players(column)
     people = replace(config.people, check=check)
     if motions is not None:  # as they are, and not as those that it was trained on
         people = replace(people, motions=motions, mirrored=False, speeds=(1.0,))
-    people = replace(people, mirrored=people.mirrored or mirrored, speeds=speeds or people.speeds)
+    people = replace(people, mirrored=people.mirrored or mirrored, speeds=speeds or people.speeds, up=up or people.up)
     if subjects is not None:
         people = replace(people, subjects=subjects, subject_seed=subject_seed)
     cast, rejected = load_cast(people)

@@ -92,7 +92,7 @@ def main(
     humanoid, surface = from_body(body), skin_surface(body)
 
     def load(name: str, file: Path | None) -> Clip:
-        return load_motion(name, file, body, config.fps, config.person.check)
+        return load_motion(name, file, body, config.fps, config.person.check, config.person.up)
 
     def answer(clip: Clip) -> Solution:
         correction = Correction(taken=config.taken)

@@ -354,6 +354,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def check_writable(path: str | Path) -> None:
+    """Raises OSError where nothing can be written under this name: better before a long job than after it."""
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder, expected the name of a file; name one in it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    trial = path.with_name(f".{path.name}.{os.getpid()}")
+    trial.touch()
+    trial.unlink()
+
+
 def _replace(path: Path, text: str) -> None:
     if leading():
         with replacing(path) as partial:

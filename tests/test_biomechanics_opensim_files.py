@@ -271,6 +271,7 @@ LOST = '<BodySet><objects><Body name="lost"><mass>1</mass></Body>'
         (GOOD.replace("/bodyset/a", "/bodyset/z"), "frame '/bodyset/z'"),
         (GOOD.replace("/bodyset/a", "/jointset/hinge/a_offset"), "a circle of frames"),
         (GOOD.replace("<mass>2.0</mass>", "<mass>-2</mass>"), "mass -2 kg"),
+        (GOOD.replace("<mass>2.0</mass>", "<mass>0</mass>"), "bodies of no mass"),
         (GOOD.replace("<mass>2.0</mass>", "<mass>heavy</mass>"), "<mass> 'heavy', expected 1 finite"),
         (GOOD.replace("<BodySet><objects>", LOST), "no joints from lost"),
         (version_3([BodySpec("a")], [PIN._replace(parent="z")]), "no joints from a, z"),

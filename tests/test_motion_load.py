@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
+from envs.people import PeopleConfig, load_people
 from imdy_jax.body.anthropometric import anthropometric_body
 from imdy_jax.motion.load import load_clips
 from imdy_jax.motion.posing import lowest_height, pose
@@ -64,10 +66,24 @@ def test_an_impossible_motion_is_left_out_with_its_problems_unless_unchecked(tmp
     assert len(load_clips(tmp_path, body, check=False)[0]) == 1
 
 
-def test_mirror_images_and_options_of_the_format(tmp_path, body, squat):
+def test_mirror_images(tmp_path, body, squat):
     _save(tmp_path / "down.npz", squat)
-    clips, _ = load_clips(tmp_path, body, mirrored=True, up="z")
+    clips, _ = load_clips(tmp_path, body, mirrored=True)
     assert [clip.name for clip in clips] == ["down", "down_mirrored"]
+
+
+def test_files_with_y_upward_stand_up_where_that_is_said(tmp_path, body, squat):
+    """What (x, y, z) is with z upward is (x, z, -y) with y upward."""
+    turn = Rotation.from_euler("x", -90, degrees=True)
+    root = (turn * Rotation.from_quat(squat.rotations[:, 0], scalar_first=True)).as_quat(scalar_first=True)
+    turned = np.array(squat.rotations)
+    turned[:, 0] = root
+    _save(tmp_path / "z" / "down.npz", squat)
+    _save(tmp_path / "y" / "down.npz", squat.replace(rotations=turned, translation=turn.apply(squat.translation)))
+    assert "people.up" in load_people(PeopleConfig(motions=str(tmp_path / "y")))[2][0].reason
+    clips = [load_people(PeopleConfig(motions=str(tmp_path / up), up=up))[1][0][0] for up in "zy"]
+    np.testing.assert_allclose(*(clip.rotations for clip in clips), atol=1e-6)
+    np.testing.assert_allclose(*(clip.translation[:, 2] for clip in clips), atol=1e-3)
 
 
 def test_the_built_in_set(body):

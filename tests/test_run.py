@@ -227,7 +227,12 @@ def test_json_is_written_whole(tmp_path):
     with pytest.raises(TypeError):
         run.write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
+    run.check_writable(path)
+    assert json.loads(path.read_text()) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["table.json"]
+    for nowhere, said in ((path / "within.json", "table.json"), (tmp_path, "is a folder")):
+        with pytest.raises(OSError, match=said):
+            run.check_writable(nowhere)
 
 
 def test_compilation_cache_honours_the_environment(tmp_path, monkeypatch):

@@ -212,9 +212,10 @@ def dataset(tmp_path_factory):
     return recorded_falls.half_certified(tmp_path_factory.mktemp("dataset") / "dataset.zarr")
 
 
-def test_a_dataset_is_packed_as_it_was_recorded_and_only_what_is_certified(dataset, tmp_path):
-    path, (certified, _) = dataset
+def test_a_dataset_is_packed_as_it_was_recorded_and_only_what_is_certified(dataset, tmp_path, caplog):
+    path, (certified, other) = dataset
     packed = pack_dataset(path, tmp_path)
+    assert f"left out for want of a certificate: 1, the first {other.id}" in caplog.text
     assert [s.name for s in packed.sequences] == [certified.id]
     assert packed.dt == pytest.approx(1 / 30)
     sequence = packed[0]

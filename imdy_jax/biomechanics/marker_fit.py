@@ -25,7 +25,7 @@ from imdy_jax.biomechanics.marker_labels import TRUNK, Site, site
 from imdy_jax.biomechanics.marker_person import SIGMA, places_near, prior
 from imdy_jax.biomechanics.opensim import to_z_up
 from imdy_jax.biomechanics.opensim_storage import Markers
-from imdy_jax.body.anthropometric import STATURE_RANGE, anthropometric_body, usual
+from imdy_jax.body.anthropometric import STATURE_RANGE, anthropometric_body, check_person, usual
 from imdy_jax.body.person import Body
 from imdy_jax.motion.clip import Clip, from_generalized_positions
 from imdy_jax.motion.errors import MIN_FRAMES
@@ -69,8 +69,9 @@ def fit_person(
       up: the recordings' vertical axis, "y" or "z"; by default as the markers tell.
 
     Raises ValueError where fewer than LEAST_PLACED labels tell a place, or fewer than three of them on the trunk, and
-    where the markers are no person's.
+    where the markers, sex, stature or mass are no person's.
     """
+    check_person(sex, stature, mass)
     there = (name for t in trials for k, name in enumerate(t.names) if np.isfinite(t.positions[:, k]).any())
     names = tuple(dict.fromkeys(there))
     found = [site(name) for name in names]

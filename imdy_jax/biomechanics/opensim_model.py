@@ -98,6 +98,8 @@ def read_model(path: str | Path) -> Model:
     _check_names(model, [b.name for b in found], [c.name for joint in joints for c in joint.coordinates])
     links = _tree(model, joints, [body.name for body in found])
     bodies = {body.name: _body(body) for body in found}
+    if not any(body.mass for body in bodies.values()):
+        raise model.error("bodies of no mass at all", "some mass", "scale the model to the person")
     constraints = [c for c in model.objects("ConstraintSet") if c.flag("isEnforced", True) and _enabled(c)]
     known = [c for c in constraints if c.tag == "CoordinateCouplerConstraint"]
     ground = Body(GROUND, 0.0, np.zeros(3), np.zeros((3, 3)))

@@ -37,12 +37,7 @@ def anthropometric_body(
     at the same stature and mass. Under jit and grad the body is a differentiable function of all three.
     Raises ValueError for an unknown sex or a figure out of range.
     """
-    _check_sex(sex)
-    stature, mass = (
-        default if given is None else given for given, default in zip((stature, mass), _REFERENCE[sex], strict=True)
-    )
-    _check("stature", stature, STATURE_RANGE, "metres", "give 1.75 for 175 cm")
-    _check("mass", mass, _MASS_RANGE, "kilograms", "give 70.0 for 70 kg")
+    stature, mass = check_person(sex, stature, mass)
     betas = _full_shape(betas)
     size = proportions.lengths(sex, stature, betas)
     joints = proportions.joint_positions(size)
@@ -99,6 +94,20 @@ def _number(x: Any, dtype: Any = None) -> jax.Array:
         return jnp.asarray(x, dtype)
     with jax.ensure_compile_time_eval():
         return jnp.asarray(x, dtype)
+
+
+def check_person(sex: str, stature: Any = None, mass: Any = None) -> tuple[Any, Any]:
+    """Stature, m, and mass, kg, as given or of the reference adult of that sex.
+
+    Raises ValueError for an unknown sex or a figure out of range.
+    """
+    _check_sex(sex)
+    stature, mass = (
+        default if given is None else given for given, default in zip((stature, mass), _REFERENCE[sex], strict=True)
+    )
+    _check("stature", stature, STATURE_RANGE, "metres", "give 1.75 for 175 cm")
+    _check("mass", mass, _MASS_RANGE, "kilograms", "give 70.0 for 70 kg")
+    return stature, mass
 
 
 def _check_sex(sex: str) -> None:

@@ -56,12 +56,13 @@ def trainable_ids(dataset: Dataset) -> list[str]:
 
 
 def _faults(dataset: Dataset, name: str, gates: Gates | None) -> Faults:
-    certificate = read_certificate(dataset, name)
+    certificate, attributes = read_certificate(dataset, name), known_attributes(dataset, name)
+    if not attributes:
+        return {"certificate": "its metadata cannot be read: remove its folder, and record it again"}
     if certificate is None:
         return {"certificate": "its present content has not been checked"}
     if certificate.faults:
         return {"certificate": certificate.faults[0]}
-    attributes = known_attributes(dataset, name)
     return {} if gates is None else judge(gates, certificate, attributes["frames"] - 1, attributes["success"])
 
 

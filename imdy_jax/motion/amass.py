@@ -199,7 +199,7 @@ def _require_z_up(path: Path, root: np.ndarray) -> None:
     if abs(along_y) > UP_COSINE:
         raise MotionFileError(
             path, "poses", f"the body's long axis along {'-' if along_y < 0 else ''}y of the world in most frames",
-            "a z-up world, as in AMASS", 'pass up="y" if the recording is y-up, up="z" if the person really lies down',
+            "a z-up world, as in AMASS", "say that y is up (in commands people.up), or z if the person lies down",
         )  # fmt: skip
 
 

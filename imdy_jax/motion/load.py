@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from imdy_jax.body.person import Body
 from imdy_jax.motion.acclaim import read_acclaim
@@ -31,13 +31,14 @@ class Format(NamedTuple):
 
     read: Callable[..., Clip]
     foreign: bool  # made of another skeleton than SMPL's
+    turned: bool = False  # its files may have y or z upward
 
 
 FORMATS = {
-    "*.npz": Format(read_amass, False),
-    "*.amc": Format(read_acclaim, True),
-    "*.bvh": Format(read_bvh, True),
-    "humanoid3d_*.txt": Format(read_deepmimic, True),
+    "*.npz": Format(read_amass, foreign=False, turned=True),
+    "*.amc": Format(read_acclaim, foreign=True),
+    "*.bvh": Format(read_bvh, foreign=True, turned=True),
+    "humanoid3d_*.txt": Format(read_deepmimic, foreign=True),
 }
 NOT_MOTIONS = ("shape.npz", "*_stagei.npz")  # AMASS keeps body shapes and calibrations beside the motions
 
@@ -52,7 +53,7 @@ class Rejected(NamedTuple):
 
 def load_clips(
     path: str | Path, body: Body, fps: float = 30.0, check: bool = True, mirrored: bool = False,
-    speeds: Sequence[float] = (1.0,), names: Collection[str] | None = None, **reader: Any,
+    speeds: Sequence[float] = (1.0,), names: Collection[str] | None = None, up: str | None = None,
 ) -> tuple[list[Clip], list[Rejected]]:  # fmt: skip
     """Clips of a file, of a folder (with its subfolders, in order of name) or of the built-in set, fitted to a body.
 
@@ -60,7 +61,7 @@ def load_clips(
     person can have made (check.py); lesser problems are logged as warnings. mirrored: add each clip's mirror image.
     speeds: each clip is there once for each of these factors of its speed.
     names: read these motions of list_motions alone; by default all.
-    reader: options of the file format, for instance up="y" for AMASS-style files that are y-up.
+    up: "y" or "z", the vertical axis of .npz and .bvh files; None: z of the first, as in AMASS, and y of the others.
     A bad file is reported in the second list and does not stop the others. Raises FileNotFoundError where the path
     does not exist, ValueError where a folder holds no motion file or a single file is in an unknown format.
     """
@@ -68,7 +69,7 @@ def load_clips(
     if str(path) == PROCEDURAL:
         clips = [procedural_clip(name, body, fps) for name in CLIPS if names is None or name in names]
     else:
-        clips, bad = _read_all(Path(path), body, fps, names, reader)
+        clips, bad = _read_all(Path(path), body, fps, names, up)
     clips = [at_speed(clip, speed) for clip in clips for speed in speeds]
     if check:
         clips, unsound = _sound(clips, body)
@@ -89,11 +90,13 @@ def list_motions(path: str | Path) -> dict[str, Path | None]:
     return dict(zip(_unique_names(files, Path(path)), files, strict=True))
 
 
-def load_motion(name: str, file: Path | None, body: Body, fps: float = 30.0, check: bool = True) -> Clip:
+def load_motion(
+    name: str, file: Path | None, body: Body, fps: float = 30.0, check: bool = True, up: str | None = None
+) -> Clip:
     """One of list_motions, as load_clips loads it; raises ValueError with the reason where it is left out."""
     if file is None:
         return procedural_clip(name, body, fps)
-    clips, bad = load_clips(file, body, fps, check)
+    clips, bad = load_clips(file, body, fps, check, up=up)
     for item in bad:
         raise ValueError(item.reason)
     return dataclasses.replace(clips[0], name=name)
@@ -121,7 +124,7 @@ def _format(file: Path) -> Format | None:
 
 
 def _read_all(
-    path: Path, body: Body, fps: float, names: Collection[str] | None, options: dict[str, Any]
+    path: Path, body: Body, fps: float, names: Collection[str] | None, up: str | None
 ) -> tuple[list[Clip], list[Rejected]]:
     files = find_files(path)
     clips, bad = [], []
@@ -132,7 +135,8 @@ def _read_all(
             kind = _format(file)
             assert kind is not None  # find_files lists no others
             with parsing(file, f"a motion as {file.suffix} files hold it"):
-                clip = resample(kind.read(file, **options), fps)
+                own = {"up": up} if up and kind.turned else {}
+                clip = resample(kind.read(file, **own), fps)
             require_length(file, f"motion at {fps:g} fps", clip.num_frames)
         except MotionFileError as error:
             bad.append(Rejected(str(file), str(error)))

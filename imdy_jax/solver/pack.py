@@ -10,6 +10,7 @@ there is no other rate.
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,20 +18,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from imdy_jax.dataset.gates import trainable_ids
+from imdy_jax.dataset.gates import verdicts
 from imdy_jax.dataset.store import (
     Dataset,
     open_dataset,
     read_fields,
     read_subject,
     sequence_attributes,
-    sequence_ids,
 )
 from imdy_jax.run import write_json
 from imdy_jax.skeleton import NUM_BODIES, NUM_JOINTS
 from imdy_jax.solver.balance import SIZE, recorded_balance
 from imdy_jax.solver.rates import check_substeps, divisions, read_parts
 from imdy_jax.solver.representation import REPRESENTATIONS, Name, represent
+
+logger = logging.getLogger(__name__)
 
 
 class Sequence(NamedTuple):
@@ -126,10 +128,14 @@ def pack_dataset(
         do not make the rates asked for.
     """
     dataset = open_dataset(path)
-    names = trainable_ids(dataset)
+    found = verdicts(dataset)
+    names = [name for name, faults in found.items() if not faults]
+    unsound = [f"{name}: {faults['certificate']}" for name, faults in found.items() if "certificate" in faults]
+    if unsound:
+        logger.warning("%s: left out for want of a certificate: %d, the first %s", path, len(unsound), unsound[0])
     if not names:
         raise ValueError(
-            f"{path}: none of {len(sequence_ids(dataset))} sequences is certified and passes the dataset's gates, "
+            f"{path}: none of {len(found)} sequences is certified and passes the dataset's gates, "
             "expected some; generate it with experiments/generate.py, whose manifest.json says what each lacks"
         )
     attributes = {name: sequence_attributes(dataset, name) for name in names}
