@@ -125,7 +125,7 @@ def test_what_cannot_be_fitted_is_said_in_one_line(fitted):
         fit_person([few])
     with pytest.raises(ValueError, match=r"sex is 'woman', expected one of female, male, neutral"):
         fit_person([markers], "woman")
-    with pytest.raises(ValueError, match=r"mass is -5, expected 2\d to"):
+    with pytest.raises(ValueError, match=r"mass is -5, expected 25"):
         fit_person([markers], "female", -5)
     short = replace(markers, time=markers.time[:4], positions=markers.positions[:4])
     with pytest.raises(ValueError, match="walk: found 4 frames, expected at least 10"):
