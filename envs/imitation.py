@@ -28,7 +28,8 @@ _PUSH = 13  # what is folded into a step's key, beyond what drawing starts split
 class ImitationEnv:
     """Environment (imdy_jax.imitation.environment) over any Physics.
 
-    clip_choices (N, K): the clips of each env. guide: what the action is added to, where a way is known.
+    clip_choices (N, K): the clips of each env. guide: what the action is added to, where a way is known. told: what the
+    humanoids are told in place of the table, by which they are rewarded.
     Where episodes may begin fallen, everyone falls once before the first of them: raises ValueError where a body does
     not come to rest, where one who has fallen is to be led and there is no way up, and where references are to change
     beside a guide.
@@ -38,11 +39,11 @@ class ImitationEnv:
 
     def __init__(
         self, physics: Physics, table: ReferenceTable, config: TaskConfig, clip_choices: jax.Array | None = None,
-        guide: Guide | None = None,
+        guide: Guide | None = None, told: ReferenceTable | None = None,
     ):  # fmt: skip
         config.switch.check_unguided(guide is not None)
         self.physics, self.table, self.config = physics, table, config
-        self.tracker = Tracker(physics.humanoid, table, guide, config)
+        self.tracker = Tracker(physics.humanoid, table if told is None else told, guide, config)
         self.num_envs = physics.num_envs
         self.observation_size = observation_size(len(config.ahead))
         everything = jnp.broadcast_to(jnp.arange(table.num_clips), (self.num_envs, table.num_clips))

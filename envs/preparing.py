@@ -13,7 +13,7 @@ import numpy as np
 from envs.imitator import COLUMN, COMPOSER, ImitatorConfig, begin_with
 from envs.people import load_cast
 from envs.rises import find_rises
-from envs.world import Cast, own_clips
+from envs.world import Cast, jittered, own_clips
 from imdy_jax.imitation.mining import FILE, check_mining
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.processes import in_turn, same, together
@@ -54,13 +54,16 @@ def prepare(
             begin_with(path, config)
         begin = begin_with(from_pretrained, config) if from_pretrained else None
         cast, rejected = load_cast(config.people)
+        cast = jittered(cast, config.world.jitter)
         if config.world.task.recovery.led:
             find_rises(cast.table, own_clips(cast, np.arange(len(cast.clips)), np.unique(cast.subjects)))
         return cast, rejected, begin
 
     cast, rejected, begin = together(load)
     same("config", json.dumps(to_json(config)))
-    same("people, motions, or the policy to begin with", (cast.humanoids, cast.table, begin and begin.arrays))
+    same(
+        "people, motions, or the policy to begin with", (cast.humanoids, cast.table, cast.told, begin and begin.arrays)
+    )
     return cast, rejected, begin
 
 
@@ -98,6 +101,11 @@ def check(config: ImitatorConfig, from_pretrained: str | None) -> None:
     if config.guide and config.teach.minutes:
         raise ValueError(
             "config.guide beside config.teach.minutes: a policy is guided by what is found or learns it; choose"
+        )
+    if config.world.jitter.on and (config.guide or config.teach.minutes):
+        raise ValueError(
+            "config.world.jitter beside config.guide or config.teach.minutes: ways are sought along motions as they "
+            "are; leave one out"
         )
     if config.teach.minutes and config.people.subjects > 1:
         raise ValueError(

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from envs.guide import Guide
 from envs.imitation import ImitationEnv
+from envs.jitter import JitterConfig, with_jitter
 from envs.make_physics import make_physics
 from envs.physics import Physics
 from envs.pushes import PushConfig
@@ -38,6 +39,7 @@ class WorldConfig:
 
     engine: str = "auto"  # c, mjx or warp; auto takes MJX where there is a GPU or TPU
     substeps: int = 2  # physics substeps per control step of 1/30 s
+    jitter: JitterConfig = JitterConfig()  # of what humanoids are told of their references
     task: TaskConfig = field(default_factory=TaskConfig)
 
     def __post_init__(self) -> None:
@@ -53,6 +55,7 @@ class Cast(NamedTuple):
     subjects: np.ndarray  # (R,)
     table: ReferenceTable
     guide: Guide | None = None  # what leads through the clips, where that is known
+    told: ReferenceTable | None = None  # what the humanoids are told of the table, where that is not the table itself
 
     @property
     def lengths(self) -> np.ndarray:
@@ -89,6 +92,17 @@ def in_mirror(cast: Cast, motions: Sequence[str]) -> Cast:
     return cast._replace(table=replace(cast.table, mirrored=jnp.asarray(mirrored) if mirrored.any() else None))
 
 
+def jittered(cast: Cast, config: JitterConfig) -> Cast:
+    """The cast whose humanoids are told their references with noise; rewarded and judged is the motion itself."""
+    if not config.on:
+        return cast
+    table = cast.table
+    noisy = with_jitter(np.split(np.asarray(table.q), np.asarray(table.start)[1:]), CONTROL_HZ, config)
+    players = _take(cast.humanoids, cast.subjects)
+    told = build_table(players, noisy, CONTROL_HZ, table.feedforward is not None)
+    return cast._replace(told=replace(told, mirrored=table.mirrored))
+
+
 def training_env(cast: Cast, config: WorldConfig, num_envs: int, rows: np.ndarray | None = None) -> ImitationEnv:
     """num_envs environments, the subjects dealt out in turn, each free to play any clip of its subject.
 
@@ -99,7 +113,7 @@ def training_env(cast: Cast, config: WorldConfig, num_envs: int, rows: np.ndarra
     players = np.unique(cast.subjects[rows])
     subject = players[np.arange(num_envs) % len(players)]
     physics = make_physics(_take(cast.humanoids, subject), config.engine, config.substeps, shared=True)
-    return ImitationEnv(physics, cast.table, config.task, own_clips(cast, rows, subject), cast.guide)
+    return ImitationEnv(physics, cast.table, config.task, own_clips(cast, rows, subject), cast.guide, cast.told)
 
 
 def training_mesh(env: ImitationEnv) -> Mesh | None:
@@ -125,7 +139,7 @@ def playing_env(
     limit = FAILURE_DISTANCE if recovery.led and recovery.harvest else float("inf")
     task = _undisturbed(config.task, stray_limit=limit, recovery=recovery)
     choices = own_clips(cast, np.arange(len(cast.clips)), subjects) if recovery.led else None
-    return ImitationEnv(physics, cast.table, task, choices, cast.guide)
+    return ImitationEnv(physics, cast.table, task, choices, cast.guide, cast.told)
 
 
 def switching_env(cast: Cast, config: WorldConfig, subjects: np.ndarray, rate: float) -> ImitationEnv:
@@ -136,7 +150,7 @@ def switching_env(cast: Cast, config: WorldConfig, subjects: np.ndarray, rate: f
     task = _undisturbed(config.task, stray_limit=FAILURE_DISTANCE, switch=switch, starts=starts)
     physics = make_physics(_take(cast.humanoids, subjects), config.engine, config.substeps)
     choices = own_clips(cast, np.arange(len(cast.clips)), subjects)
-    return ImitationEnv(physics, cast.table, task, choices, cast.guide)
+    return ImitationEnv(physics, cast.table, task, choices, cast.guide, cast.told)
 
 
 def recording_parts(cast: Cast, config: WorldConfig, subjects: np.ndarray) -> tuple[Tracker, Physics]:

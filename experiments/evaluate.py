@@ -6,6 +6,7 @@
     python experiments/evaluate.py --substeps 4                         # at the recording's physics
     python experiments/evaluate.py --subjects 33                        # by 32 people more, drawn at random
     python experiments/evaluate.py --mirrored                           # and their mirror images
+    python experiments/evaluate.py --jitter.degrees 2                   # told as an estimate from video would
     python experiments/evaluate.py --push.per-clip 8                    # also pushed: 300 N for 0.2 s, anywhere
     python experiments/evaluate.py --fallen.per-clip 8                  # also from lying on the floor
     python experiments/evaluate.py --switching.per-clip 4               # also changing from clip to clip on the way
@@ -21,10 +22,11 @@ import numpy as np
 
 from envs.fall_judges import fall_judge
 from envs.imitator import column_name, lead, open_columns
+from envs.jitter import JitterConfig
 from envs.people import load_cast
 from envs.rises import leads_up
 from envs.scoreboard import clip_rows, shared_rows, summary
-from envs.world import CONTROL_HZ, Cast, WorldConfig, playing_env, switching_env
+from envs.world import CONTROL_HZ, Cast, WorldConfig, jittered, playing_env, switching_env
 from imdy_jax.imitation.evaluate import ClipScore, evaluate_together
 from imdy_jax.imitation.evaluate_falls import FallenConfig
 from imdy_jax.imitation.evaluate_pushes import PushedConfig, evaluate_pushed_over, evaluate_pushes
@@ -41,7 +43,7 @@ def main(
     imitator: str = "runs/default/imitator", motions: str | None = None, substeps: int = 2, check: bool = True,
     subjects: int | None = None, subject_seed: int = 1, engine: str = "auto", column: int | None = None,
     mirrored: bool = False, speeds: tuple[float, ...] | None = None, up: Literal["y", "z"] | None = None,
-    push: PushedConfig = PushedConfig(per_clip=0),
+    jitter: JitterConfig = JitterConfig(), push: PushedConfig = PushedConfig(per_clip=0),
     fallen: FallenConfig = FallenConfig(per_clip=0), switching: SwitchingConfig = SwitchingConfig(per_clip=0),
     json: str = "runs/evaluation/imitator.json",
 ) -> None:  # fmt: skip
@@ -60,6 +62,8 @@ def main(
       speeds: every motion at each of these factors of its speed.
       up: axis upward in .npz and .bvh files; by default z and y.
       column: which of its columns plays; by default their composer, or of each clip the column that follows it best.
+      jitter: of what it is told of the motions, as an estimate from video has it; judged it is by the motions as they
+        are.
       push: pushes of the chest in clips that are followed without, but for get-ups; the row tells how many it recovers
         from, and a second one, where it gets up along get-ups, after how many it is up again and follows another clip.
       fallen: falls beside every clip, which waits; the row tells from how many the humanoid gets up and follows it.
@@ -79,7 +83,7 @@ def main(
     if subjects is not None:
         people = replace(people, subjects=subjects, subject_seed=subject_seed)
     cast, rejected = load_cast(people)
-    cast = lead(cast, config, imitator)
+    cast = jittered(lead(cast, config, imitator), jitter)
     world = replace(config.world, substeps=substeps, engine=engine)
     scores, who = evaluate_together(players, playing_env(cast, world, cast.subjects), cast.lengths)
     by = [f", {column_name(k)}" if len(players) > 1 else "" for k in who]
