@@ -1,5 +1,7 @@
 """The imitation task: reset and step of N humanoids, each following a clip. Orchestration only."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 
@@ -28,8 +30,8 @@ _PUSH = 13  # what is folded into a step's key, beyond what drawing starts split
 class ImitationEnv:
     """Environment (imdy_jax.imitation.environment) over any Physics.
 
-    clip_choices (N, K): the clips of each env. guide: what the action is added to, where a way is known. told: what the
-    humanoids are told in place of the table, by which they are rewarded.
+    clip_choices (N, K): the clips of each env. guide: what the action is added to, where a way is known. told: takes of
+    the table, one after the other, of which each humanoid is told one; rewarded it is by the table.
     Where episodes may begin fallen, everyone falls once before the first of them: raises ValueError where a body does
     not come to rest, where one who has fallen is to be led and there is no way up, and where references are to change
     beside a guide.
@@ -43,8 +45,11 @@ class ImitationEnv:
     ):  # fmt: skip
         config.switch.check_unguided(guide is not None)
         self.physics, self.table, self.config = physics, table, config
-        self.tracker = Tracker(physics.humanoid, table if told is None else told, guide, config)
         self.num_envs = physics.num_envs
+        self.tracker = Tracker(physics.humanoid, table, guide, config)
+        if told is not None:
+            takes = jnp.arange(self.num_envs) % (told.num_clips // table.num_clips)
+            self.tracker = replace(self.tracker, table=told, first=takes * table.num_clips)
         self.observation_size = observation_size(len(config.ahead))
         everything = jnp.broadcast_to(jnp.arange(table.num_clips), (self.num_envs, table.num_clips))
         self.clip_choices = everything if clip_choices is None else jnp.asarray(clip_choices)

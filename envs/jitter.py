@@ -17,10 +17,11 @@ class JitterConfig:
     degrees: float = 0.0  # standard deviation of each component of every joint's rotation vector
     millimetres: float = 0.0  # of each component of the root's position
     memory: float = 0.1  # s, after which the noise's correlation is 1/e
+    takes: int = 8  # of every motion, each with noise of its own; humanoids are told one of them each
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_least(self, "jitter.", degrees=0, millimetres=0, memory=0, seed=0)
+        check_least(self, "jitter.", degrees=0, millimetres=0, memory=0, takes=1, seed=0)
 
     @property
     def on(self) -> bool:
@@ -28,7 +29,8 @@ class JitterConfig:
 
 
 def with_jitter(trajectories: list[np.ndarray], fps: float, config: JitterConfig) -> list[np.ndarray]:
-    """Trajectories q (T_r, 99) with noise, each with its own, whichever and however many others there are."""
+    """Trajectories q (T_r, 99) with noise, each with its own: all of them in a first take, then in a second one …"""
+    trajectories = trajectories * config.takes
     longest = max(len(q) for q in trajectories)
     padded = np.stack([np.pad(q, ((0, longest - len(q)), (0, 0)), mode="edge") for q in trajectories])
     draw = jax.random.PRNGKey(config.seed)

@@ -27,6 +27,7 @@ class Tracker:
     table: ReferenceTable
     guide: Guide | None  # what the action is added to, where a way is known
     config: TaskConfig = struct.field(pytree_node=False)
+    first: jax.Array | None = None  # (N,) clip of the table with which each one's own begin; None: all have the same
 
     def target(
         self, state: PhysicsState, clip: jax.Array, frame: jax.Array, action: jax.Array,
@@ -37,12 +38,13 @@ class Tracker:
         Where there is a guide, its action is added. Who recovers has neither feed-forward nor guide. Who follows in a
         mirror does the reflection of what it is told.
         """
-        row, advice = self.table.row(clip, frame), None
+        clip, advice = self._own(clip), None
         if self.guide is not None:
             advice = self.guide.advise(self.table.row(clip, frame - 1), state.q, state.v)
         if self.table.mirrored is not None:
             there = jax.tree.map(reflected_action, (action, advice))
             action, advice = select(self.table.mirrored[clip], there, (action, advice))
+        row = self.table.row(clip, frame)
         return pd_target(self.config, self.humanoid, self.table, state, row, action, advice, recovery, placed)
 
     def observe(
@@ -52,4 +54,8 @@ class Tracker:
         """Observation (N, O) of humanoids whose bodies (N, ...) are at frame (N,) of clip (N,)."""
         config, betas = self.config, self.humanoid.betas
         sight = config.recovery.sight
+        clip = self._own(clip)
         return observe_all(self.table, betas, bodies, clip, frame, config.ahead, recovery, placed, sight)
+
+    def _own(self, clip: jax.Array) -> jax.Array:
+        return clip if self.first is None else clip + self.first

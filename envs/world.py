@@ -55,7 +55,7 @@ class Cast(NamedTuple):
     subjects: np.ndarray  # (R,)
     table: ReferenceTable
     guide: Guide | None = None  # what leads through the clips, where that is known
-    told: ReferenceTable | None = None  # what the humanoids are told of the table, where that is not the table itself
+    told: ReferenceTable | None = None  # takes of the table, one after the other, that humanoids are told in its place
 
     @property
     def lengths(self) -> np.ndarray:
@@ -98,9 +98,10 @@ def jittered(cast: Cast, config: JitterConfig) -> Cast:
         return cast
     table = cast.table
     noisy = with_jitter(np.split(np.asarray(table.q), np.asarray(table.start)[1:]), CONTROL_HZ, config)
-    players = _take(cast.humanoids, cast.subjects)
+    players = _take(cast.humanoids, np.tile(cast.subjects, config.takes))
     told = build_table(players, noisy, CONTROL_HZ, table.feedforward is not None)
-    return cast._replace(told=replace(told, mirrored=table.mirrored))
+    mirrored = None if table.mirrored is None else jnp.tile(table.mirrored, config.takes)
+    return cast._replace(told=replace(told, mirrored=mirrored))
 
 
 def training_env(cast: Cast, config: WorldConfig, num_envs: int, rows: np.ndarray | None = None) -> ImitationEnv:
