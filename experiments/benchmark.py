@@ -26,8 +26,8 @@ from envs.imitation import ImitationEnv
 from envs.imitator import ImitatorConfig
 from envs.people import load_cast
 from envs.world import training_env
-from imdy_jax.imitation.policy import make_policy
-from imdy_jax.imitation.ppo import LearnerState, at_scale, init_learner, iterate
+from imdy_jax.imitation.policy import Policy, make_policy
+from imdy_jax.imitation.ppo import LearnerState, at_scale, collect, init_learner, iterate
 from imdy_jax.report import Table, command, show
 from imdy_jax.run import check_writable, enable_compilation_cache
 
@@ -53,10 +53,19 @@ def main(
     train = jax.jit(lambda learner: iterate(policy, env, ppo, learner)[0])
     samples = env.num_envs * ppo.horizon
 
-    measured = measurements(env, ppo.horizon, train, learner)
+    collecting = jax.jit(lambda learner: collect(policy, env, ppo, learner, learner.key))
+    acting = jax.jit(partial(act, policy, ppo.horizon))
+    measured = measurements(env, ppo.horizon, train, learner, {"collecting": collecting, "policy": acting})
     seconds = np.array([[measure() for _, measure in measured.values()] for _ in range(rounds)])
     rate = np.median(_REPEATS * samples / seconds, axis=0)
     share = np.median(seconds[:, :1] / seconds, axis=0)
+    took = dict(zip(measured, seconds.T, strict=True))
+    physics = took.get("engine alone, C", took["engine within JAX"])
+    parts = {
+        "physics": physics, "policy": took["policy"],
+        "task": took["collecting"] - physics - took["policy"], "learning": took["training"] - took["collecting"],
+    }  # fmt: skip
+    told = ", ".join(f"{name} {np.median(part / took['training']):.0%}" for name, part in parts.items())
     use = train.lower(learner).compile().memory_analysis()
     assert use is not None  # every backend of JAX's own tells it
     memory = (use.argument_size_in_bytes + use.output_size_in_bytes + use.temp_size_in_bytes) / env.num_envs
@@ -67,6 +76,7 @@ def main(
             tuple((name, first, *x) for (name, (first, _)), *x in zip(measured.items(), rate, share, strict=True)),
             (
                 "Training: collecting, learning and resetting, everything included.",
+                f"Of training's time: {told}; the task is rewards, resets, observations and the controller.",
                 f"Medians of {rounds} rounds in which the rows took turns.",
                 f"Memory of a compiled iteration: {memory / 1e3:.0f} kB per environment, the engine's own not counted.",
             ),
@@ -76,8 +86,9 @@ def main(
 
 
 def measurements(
-    env: ImitationEnv, horizon: int, train: Callable[[LearnerState], LearnerState], learner: LearnerState
-) -> dict[str, tuple[float | None, Callable[[], float]]]:
+    env: ImitationEnv, horizon: int, train: Callable[[LearnerState], LearnerState], learner: LearnerState,
+    parts: dict[str, Callable[[LearnerState], Any]],
+) -> dict[str, tuple[float | None, Callable[[], float]]]:  # fmt: skip
     """What is measured: seconds of compiling, and a function that tells the seconds of _REPEATS iterations."""
     compiling = first_call(train, learner)
     for _ in range(2):  # let the learner leave its first, easy states
@@ -86,6 +97,7 @@ def measurements(
     measured: dict[str, tuple[float | None, Callable[[], float]]] = {
         "engine within JAX": (first_call(stepping, learner), partial(clock, stepping, learner, _REPEATS)),
         "training": (compiling, partial(clock, train, learner, _REPEATS)),
+        **{name: (first_call(part, learner), partial(clock, part, learner, _REPEATS)) for name, part in parts.items()},
     }
     if isinstance(env.physics, CPhysics):
         alone = partial(env.physics.time_engine, learner.env.physics, _REPEATS * horizon)
@@ -106,6 +118,16 @@ def clock(function: Callable[[Any], Any], argument: Any, repeats: int) -> float:
     for _ in range(repeats):
         jax.block_until_ready(function(argument))
     return time.perf_counter() - begun
+
+
+def act(policy: Policy, horizon: int, learner: LearnerState) -> jax.Array:
+    """The policy's actions of one iteration, at the same observations again and again."""
+
+    def step(observation: jax.Array, _: None) -> tuple[jax.Array, None]:
+        action = policy.mean(learner.params, policy.see(learner.normalizer, observation))
+        return observation.at[:, 0].add(1e-6 * action[:, 0]), None  # so that every step has to be taken
+
+    return jax.lax.scan(step, learner.observation, None, length=horizon)[0]
 
 
 def step_physics(env: ImitationEnv, horizon: int, learner: LearnerState) -> Any:

@@ -141,12 +141,7 @@ def iterate(
     """
     policy = policy._replace(spread=_now(config.spread, config.least_spread, config.calming, learner))
     key, for_noise, for_order = jax.random.split(learner.key, 3)
-    noise = jax.random.split(for_noise, config.horizon)
-    steps: dict[str, Any]
-    start = (learner.env, learner.observation, learner.deviation)
-    (state, observation, deviation), steps = jax.lax.scan(
-        lambda carry, k: _collect(policy, env, config, learner, carry, k), start, noise
-    )
+    (state, observation, deviation), steps = collect(policy, env, config, learner, for_noise)
     style, reward, judged = _judge(env, config.style, learner.style, steps, jax.random.fold_in(for_order, _STYLE))
     seen = policy.see(learner.normalizer, steps["observation"])
     reached = policy.see(learner.normalizer, steps["final_observation"])
@@ -173,12 +168,22 @@ def iterate(
     return learner, metrics
 
 
+def collect(
+    policy: Policy, env: Environment, config: PPOConfig, learner: LearnerState, key: jax.Array
+) -> tuple[tuple, dict[str, Any]]:
+    """Horizon steps of the environments: their state, observation and deviation after them, and what to learn from,
+    leaves (horizon, N, ...)."""
+    start = (learner.env, learner.observation, learner.deviation)
+    step = lambda carry, k: _step(policy, env, config, learner, carry, k)  # noqa: E731
+    return jax.lax.scan(step, start, jax.random.split(key, config.horizon))
+
+
 def deployed(learner: LearnerState) -> dict:
     """Parameters to act with: the actor's noise of the latest steps averaged out (Polyak & Juditsky 1992)."""
     return {"actor": learner.average, "critic": learner.params["critic"]}
 
 
-def _collect(
+def _step(
     policy: Policy, env: Environment, config: PPOConfig, learner: LearnerState, carry: tuple, key: jax.Array
 ) -> tuple:
     state, observation, deviation = carry
