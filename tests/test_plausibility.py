@@ -112,6 +112,15 @@ def test_each_artefact_is_told_by_the_measure_that_is_made_for_it(assessed):
     assert row["all"][1] == 6 and row["all"][3] > 0.93
 
 
+def test_a_discriminator_is_judged_beside_physics(assessed):
+    learnt = [each._replace(learnt=np.where(each.wrong, 0.2, 0.9)) for each in assessed]
+    table, before = assessment_table(learnt), assessment_table(assessed)
+    assert table.columns == (*before.columns, "AUC discriminator")
+    assert [row[-1] for row in table.rows] == [1.0] * 4
+    assert [row[:-1] for row in table.rows] == list(before.rows)
+
+
 def test_the_figure_is_drawn(assessed, clean, tmp_path):
-    assessment_figure(tmp_path / "one.png", from_body(clean[0]), skin_surface(clean[0]), assessed[:1], 30.0)
+    both = [assessed[0]._replace(learnt=1.0 - assessed[0].wrong)]
+    assessment_figure(tmp_path / "one.png", from_body(clean[0]), skin_surface(clean[0]), both, 30.0)
     assert (tmp_path / "one.png").stat().st_size > 20_000

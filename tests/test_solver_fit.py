@@ -8,12 +8,13 @@ import pytest
 from swaying_people import DT, FPS, swaying_people
 
 from imdy_jax import rotation
+from imdy_jax.analysis.assessment import roc_area
 from imdy_jax.body.markers import MARKER_NAMES
 from imdy_jax.run import Checkpoints, RunFolder, read_metrics
 from imdy_jax.solver.data import WindowBatches
 from imdy_jax.solver.evaluate import mean_predictions, solver_predictions
 from imdy_jax.solver.fit import FitConfig, fit, fit_step, load_solver, start
-from imdy_jax.solver.infer import estimate, estimate_windows
+from imdy_jax.solver.infer import estimate, estimate_windows, plausibility
 from imdy_jax.solver.loss import LossWeights
 from imdy_jax.solver.model import ModelConfig
 from imdy_jax.solver.objective import hide_points
@@ -160,6 +161,23 @@ def test_the_whole_loss_on_smpl_resumes_exactly_and_makes_an_estimate(tmp_path):
         estimate(straight, lacking, FPS, 70.0)
     with pytest.raises(ValueError, match=f"motions as {name}, expected markers"):
         fit(CONFIG, batches, held_out, RunFolder.create(tmp_path / "other", CONFIG, 0))
+
+
+def test_a_discriminator_tells_recorded_steps_from_spoiled_ones(solver, sides, tmp_path):
+    batches, held_out, sequences = sides
+    config = dataclasses.replace(
+        CONFIG, weights=LossWeights(magnitude=0.0, direction=0.0, forward=0.0, plausible=1.0), steps=120
+    )
+    run = RunFolder.create(tmp_path / "run", config, 0)
+    judge = fit(config, batches, held_out, run)
+    motion, draw = sequences[0].motion, np.random.default_rng(0)
+    spoiled = motion + 0.05 * draw.normal(size=motion.shape).astype(np.float32)
+    held, lost = (plausibility(judge, x, FPS) for x in (motion, spoiled))
+    assert held.shape == (60,) and min(held.min(), lost.min()) >= 0.0 and max(held.max(), lost.max()) <= 1.0
+    assert roc_area(np.repeat([False, True], 60), -np.concatenate([held, lost])) > 0.9
+    np.testing.assert_array_equal(plausibility(load_solver(run), motion, FPS), held)
+    with pytest.raises(ValueError, match=r"no discriminator, expected the run folder .*weights\.plausible 1"):
+        plausibility(solver, motion, FPS)
 
 
 def test_turning_the_motion_turns_the_forces_and_leaves_the_torques(solver, sides):

@@ -81,6 +81,11 @@ class FitState:
         """What ImDyS is applied with; what is beside it in training is left out."""
         return {"params": self.params["inverse"], "statistics": self.statistics["inverse"]}
 
+    @property
+    def judge(self) -> dict | None:
+        """The discriminator of L_cls, where it is learnt."""
+        return self.params.get("judge")
+
 
 def fit(
     config: FitConfig, batches: WindowBatches, held_out: WindowBatches, run: RunFolder, begin: Solver | None = None
@@ -129,7 +134,7 @@ def fit(
                 checkpoints.save(done, state, metadata)
     log.close()
     checkpoints.close()
-    return Solver(state.variables, config.model, (min(rates), max(rates)))
+    return Solver(state.variables, config.model, (min(rates), max(rates)), judge=state.judge)
 
 
 def read_kept(folder: Path) -> tuple[tuple[float, float], FitConfig]:
@@ -155,12 +160,14 @@ def load_solver(run: RunFolder) -> Solver:
     rates, config = read_kept(run.path)
     if not any((run.path / name).exists() for name in (WEIGHTS, "checkpoints")):
         raise ValueError(f"{run.path}: found neither {WEIGHTS} nor checkpoints, expected a solver; copy it again")
+    judge = None
     if (run.path / WEIGHTS).exists():
         variables = read_weights(run.path / WEIGHTS, jax.eval_shape(partial(start, config)).variables)
     else:
-        variables = Checkpoints(run.path / "checkpoints").restore(start(config))[0].variables
+        state = Checkpoints(run.path / "checkpoints").restore(start(config))[0]
+        variables, judge = state.variables, state.judge
     known = Calibration.read(run.path / CALIBRATION) if (run.path / CALIBRATION).exists() else None
-    return Solver(variables, config.model, rates, known)
+    return Solver(variables, config.model, rates, known, judge)
 
 
 def start(config: FitConfig, known: dict | None = None) -> FitState:

@@ -25,6 +25,7 @@ class Solver:
     config: ModelConfig = struct.field(pytree_node=False)
     rates: tuple[float, float] = struct.field(pytree_node=False)  # fps, lowest and highest that it was fitted to
     calibration: Calibration | None = None  # of its error bars; None where it tells no spread
+    judge: dict | None = None  # of L_cls, what tells recorded motion from spoiled; None where it has not learnt that
 
     @property
     def representation(self) -> Representation:
@@ -87,6 +88,19 @@ def estimate(solver: Solver, motion: np.ndarray, fps: float, mass: float) -> Est
     return Estimate(momentum, force, fps, *spreads, intervals)
 
 
+def plausibility(solver: Solver, motion: np.ndarray, fps: float) -> np.ndarray:
+    """How probably each step (T,) is of a recorded motion and not of a spoiled one, by the discriminator of L_cls.
+
+    Arguments are those of `estimate`. Raises ValueError as that does, and where the solver has no discriminator.
+    """
+    if solver.judge is None:
+        raise ValueError(
+            "the solver has no discriminator, expected the run folder of one that was fitted with "
+            "--config.fit.weights.plausible 1 (a published folder has none)"
+        )
+    return in_blocks(lambda block: _judged(solver, block, 1.0 / fps), windows_of(solver, motion, fps, 1.0))
+
+
 def estimate_windows(variables: dict, config: ModelConfig, motion: jax.Array, dt: jax.Array) -> WindowEstimate:
     """Estimates of B windows: motion (B, 2w+2, points, channels), world, with dt (B,) s between frames."""
     features = jax.vmap(partial(window_features, REPRESENTATIONS[config.representation]))(motion, dt)
@@ -121,6 +135,15 @@ def in_blocks(function: Callable[[np.ndarray], Any], windows: np.ndarray) -> Any
 @jax.jit
 def _solve(solver: Solver, motion: jax.Array, dt: jax.Array) -> WindowEstimate:
     return estimate_windows(solver.variables, solver.config, motion, jax.numpy.full(len(motion), dt))
+
+
+@jax.jit
+def _judged(solver: Solver, motion: jax.Array, dt: jax.Array) -> jax.Array:
+    kind, network = REPRESENTATIONS[solver.config.representation], ImDyS(solver.config)
+    features = jax.vmap(partial(window_features, kind))(motion, jax.numpy.full(len(motion), dt))
+    encoded = network.apply(solver.variables, tokens(features), features.mask, method="encode")
+    assert solver.judge is not None
+    return jax.nn.sigmoid(encoded @ solver.judge["kernel"] + solver.judge["bias"])[:, 0]
 
 
 def within(rates: tuple[float, float], fps: float) -> bool:

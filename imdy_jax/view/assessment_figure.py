@@ -7,7 +7,7 @@ import numpy as np
 from imdy_jax.analysis.assessment import Assessed
 from imdy_jax.analysis.plausibility import IMPLAUSIBLE
 from imdy_jax.humanoid import Humanoid
-from imdy_jax.view.plots import RECORDED, saved_figure
+from imdy_jax.view.plots import ESTIMATED, RECORDED, saved_figure
 from imdy_jax.view.raster import Camera
 from imdy_jax.view.render import facing
 from imdy_jax.view.solution_figure import shade
@@ -36,7 +36,10 @@ def assessment_figure(
                 axis.set_title(f"{t / fps:.2f} s{', planted' if each.wrong[t] else ''}", fontsize=8.5)
             axis, time = curve.subplots(), np.arange(len(each.score)) / fps
             shade(axis, time, each.wrong, PLANTED, "planted")
-            axis.plot(time, each.score, color=RECORDED)
+            axis.plot(time, each.score, color=RECORDED, label="by physics")
+            if each.learnt is not None:
+                axis.plot(time, each.learnt, color=ESTIMATED, linewidth=1.0, label="by a solver's discriminator")
+                axis.legend(loc="lower right", fontsize=8, frameon=False)
             axis.axhline(IMPLAUSIBLE, color="#9aa0a8", linewidth=0.8, linestyle=":")
             for t in frames:
                 axis.plot(time[t], each.score[t], "o", color=RECORDED, markersize=3.5)
