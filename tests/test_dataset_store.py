@@ -27,7 +27,7 @@ from imdy_jax.body.markers import MARKER_NAMES
 from imdy_jax.dataset.certify import certify_dataset
 from imdy_jax.dataset.checks import CHECKS
 from imdy_jax.dataset.record import sequence_arrays, subject_arrays
-from imdy_jax.dataset.schema import SEQUENCE_FIELDS, SUBJECT_FIELDS, DatasetError
+from imdy_jax.dataset.schema import SCHEMA_VERSION, SEQUENCE_FIELDS, SUBJECT_FIELDS, DatasetError
 from imdy_jax.dataset.store import (
     create_dataset,
     has_sequence,
@@ -274,7 +274,7 @@ def test_other_schemas_and_missing_datasets_are_named(dataset, tmp_path):
     with pytest.raises(DatasetError, match="not found"):
         sequence_attributes(dataset, "no such sequence")
     attribute(dataset.path, "schema_version", 0)
-    with pytest.raises(DatasetError, match="schema_version is 0, expected 3; record the dataset again"):
+    with pytest.raises(DatasetError, match=f"schema_version is 0, expected {SCHEMA_VERSION}; record"):
         open_dataset(dataset.path)
 
 
