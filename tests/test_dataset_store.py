@@ -155,7 +155,7 @@ def test_many_may_write_while_the_folder_of_what_is_being_written_comes_and_goes
     folder, busy = tmp_path / PARTIAL, threading.Event()
 
     def remove():
-        while not busy.wait(1e-4):  # a thousand times as often as processes end, but not in step with each attempt
+        while not busy.is_set():
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
@@ -274,7 +274,7 @@ def test_other_schemas_and_missing_datasets_are_named(dataset, tmp_path):
     with pytest.raises(DatasetError, match="not found"):
         sequence_attributes(dataset, "no such sequence")
     attribute(dataset.path, "schema_version", 0)
-    with pytest.raises(DatasetError, match=f"schema_version is 0, expected {SCHEMA_VERSION}; record"):
+    with pytest.raises(DatasetError, match=f"schema_version is 0, expected {SCHEMA_VERSION}; record the dataset again"):
         open_dataset(dataset.path)
 
 

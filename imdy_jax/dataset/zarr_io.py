@@ -89,7 +89,7 @@ def write_attributes(path: Path, attributes: dict[str, Any]) -> None:
 
 def remove_left_over(root: Path) -> None:
     """Remove the partial groups of processes that are gone."""
-    for path in (root / PARTIAL).glob("*"):
+    for path in [*(root / PARTIAL).glob("*"), *root.glob(f"{PARTIAL}.*")]:
         _, host, pid, _ = path.name.rsplit(".", 3)
         with contextlib.suppress(FileNotFoundError):  # it has just become whole
             abandoned = time.time() - path.stat().st_mtime > _ABANDONED
@@ -101,11 +101,17 @@ def remove_left_over(root: Path) -> None:
 
 def make_partial(partial: Path) -> None:
     """A folder in PARTIAL, which another process may be removing at this moment, since it is done and it was empty."""
+    own = partial.parent.with_name(f"{PARTIAL}.{partial.name}")
     for _ in range(_ATTEMPTS):
         with contextlib.suppress(FileNotFoundError):
-            partial.mkdir(parents=True)
+            partial.mkdir()
             return
-    partial.mkdir(parents=True)
+        (own / partial.name).mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # another process has made it in the meantime
+            own.rename(partial.parent)  # it comes with something in it, so that nobody removes it
+            return
+        shutil.rmtree(own, ignore_errors=True)
+    partial.mkdir()
 
 
 def _all(futures: list[tensorstore.Future]) -> list[Any]:
