@@ -41,6 +41,11 @@ def main(
     enable_compilation_cache()
     body = make_bodies(person)[0]
     judging = None if solver is None else load_solver(RunFolder.open(solver))
+    if judging is not None and judging.judge is None:
+        raise ValueError(
+            f"{solver}: has no discriminator, expected the run folder (a published one has none) of a fit with "
+            "--config.fit.weights.plausible 1; fit one so"
+        )
     with Progress(len(config.clips) * len(ARTEFACTS), "judging", "motion") as progress:
         found = assess(body, config, limits, Butterworth(cutoff), progress.advance, judging)
     show(assessment_table(found), Path(out) / "tables" / "assessed.json")

@@ -359,7 +359,10 @@ def check_writable(path: str | Path) -> None:
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path}: is a folder, expected the name of a file; name one in it")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise NotADirectoryError(f"{path}: {path.parent} is no folder, expected one; name another file") from error
     trial = path.with_name(f".{path.name}.{os.getpid()}")
     trial.touch()
     trial.unlink()
