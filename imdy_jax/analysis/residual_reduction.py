@@ -6,10 +6,13 @@ remains at the root after the smallest correction (correction.py), r, is what th
     u″ = −M_root⁻¹ r
 
 Of the displacements u of the pelvis, joints unchanged, that is followed which minimises Σ |u / size|² + Σ |(u″ +
-M_root⁻¹ r) / tolerance|² and is nowhere beyond a limit; then forces are corrected anew, a few times. OpenSim's residual
-reduction (Delp et al. 2007) has the same aim. Which points can bear load, and how much, is judged by the motion as it
-was given: a foot moved up by a centimetre still stands. What a motion lacks beyond the limit, as somebody who stands on
-a box that nobody told of, stays unexplained.
+M_root⁻¹ r) / tolerance|² and is nowhere beyond a limit; then forces are corrected anew, until no frame lacks more than
+is allowed, or often enough. OpenSim's residual reduction (Delp et al. 2007) has the same aim. Which points can bear
+load, and how much, is judged by the motion as it was given: a foot moved up by a centimetre still stands. What a motion
+lacks beyond the limit, as somebody who stands on a box that nobody told of, stays unexplained.
+
+The body is turned far less willingly than shifted: what feet lack to spin it, before a jump with a turn, would ask for
+turns of a third of a radian, which the flight after it does not survive.
 """
 
 from dataclasses import dataclass, replace
@@ -26,10 +29,9 @@ from imdy_jax.dynamics.differentiate import accelerations, velocities
 from imdy_jax.dynamics.estimate import Estimate
 from imdy_jax.dynamics.mass_matrix import mass_matrix
 from imdy_jax.dynamics.pieces import Pieces, in_pieces
-from imdy_jax.humanoid import Humanoid
+from imdy_jax.humanoid import GRAVITY, Humanoid
 
 _TURN = np.array([1.0, 1.0, 1.0, 3.0, 3.0, 3.0])  # 1, 1/m: a radian about the pelvis counts as a third of a metre
-
 _SPRINGS, _ROUNDS = np.logspace(-6, 3, 10), 20  # of the largest stiffness; solutions with each at most
 
 
@@ -37,17 +39,19 @@ _SPRINGS, _ROUNDS = np.logspace(-6, 3, 10), 20  # of the largest stiffness; solu
 class Reduction:
     """How the root's residual is reduced."""
 
-    passes: int = 3  # 0: the motion stays as it is
+    passes: int = 16  # at most; 0: the motion stays as it is
+    enough: float = 0.01  # of the weight: no more passes where no frame's force lacks more
     iterations: int = 200  # of each pass, which begins with the forces of the one before
     size: float = 0.004  # m that the pelvis is moved as willingly as
     tolerance: float = 0.02  # m/s² that may remain
-    limit: float = 0.02  # m that it is moved along an axis at most; of all three, thrice as many radians about it
+    limit: float = 0.1  # m that it is moved along an axis at most
+    turn: float = 0.02  # rad that it is turned about an axis at most
 
     def __post_init__(self) -> None:
-        if self.passes < 0 or not (self.size > 0 and self.tolerance > 0 and self.limit > 0):
+        if min(self.passes, self.enough) < 0 or not min(self.size, self.tolerance, self.limit, self.turn) > 0:
             raise ValueError(
-                f"reduction: found {self}, expected passes ≥ 0, and size, tolerance and limit above zero; "
-                "change --config.reduction"
+                f"reduction: found {self}, expected passes and enough ≥ 0, and size, tolerance, limit and turn above "
+                "zero; change --config.reduction"
             )
 
 
@@ -72,17 +76,21 @@ def reduce_residual(
     moved, found = np.zeros((len(motion.q), 6)), first.found
     best = Reduced(found, first.found, moved[:, :3], moved[:, 3:])
     points, quick = first.points, replace(correction, iterations=settings.iterations)
+    enough = settings.enough * GRAVITY * float(humanoid.total_mass)
     for _ in range(settings.passes):
+        if _forces(best.found).max() <= enough:
+            break
         moved = moved + _displacement(moved, _lacking(humanoid, found, fps, pieces), fps, settings)
         before = Corrected(first.found, points)
         found, points = correct_points(humanoid, _displaced(motion, moved, fps), force, fps, quick, pieces, before)
-        if _remaining(found) < _remaining(best.found):
+        if _forces(found).mean() < _forces(best.found).mean():
             best = Reduced(found, first.found, moved[:, :3], moved[:, 3:])
     return best
 
 
-def _remaining(found: Estimate) -> float:
-    return float(np.linalg.norm(found.residual[:, :3], axis=1).mean())
+def _forces(found: Estimate) -> np.ndarray:
+    """Sizes (T,), N, of the force at the root."""
+    return np.linalg.norm(found.residual[:, :3], axis=1)
 
 
 def _lacking(humanoid: Humanoid, found: Estimate, fps: float, pieces: Pieces) -> np.ndarray:
@@ -115,7 +123,8 @@ def _displacement(before: np.ndarray, wanted: np.ndarray, fps: float, settings: 
         right[i : count - 2 + i] += stiff * second[i] * change[1:-1]
         for j in range(i, 3):
             bands[2 - (j - i), j : count - 2 + j] += stiff * second[i] * second[j]
-    moved = np.stack([_held(bands, b, settings.limit) for b in right.T], axis=1)
+    limits = np.repeat([settings.limit, settings.turn], 3) / _TURN
+    moved = np.stack([_held(bands, b, limit) for b, limit in zip(right.T, limits, strict=True)], axis=1)
     return (moved - before) * _TURN
 
 
