@@ -14,6 +14,7 @@ from envs.fall_judges import training_falls
 from envs.imitator import COMPOSER, ImitatorConfig, column_name, load_policy, publish
 from envs.scoreboard import Scoreboard, summary
 from envs.world import Cast, WorldConfig, playing_env, training_env
+from imdy_jax.checkpoints import Checkpoints
 from imdy_jax.imitation.best import Best
 from imdy_jax.imitation.evaluate import ClipScore, make_judge
 from imdy_jax.imitation.mining import (
@@ -32,7 +33,7 @@ from imdy_jax.imitation.mining import (
 )
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.train import Method, reinforcement, train
-from imdy_jax.run import Checkpoints, RunFolder, read_metrics
+from imdy_jax.run import RunFolder, read_metrics
 
 
 class Course(NamedTuple):

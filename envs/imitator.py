@@ -15,11 +15,13 @@ from envs.task import ACTION_SIZE
 from envs.tutored import TeachConfig
 from envs.ways import find_ways, make_guide
 from envs.world import Cast, WorldConfig, in_mirror
+from imdy_jax.checkpoints import Checkpoints
+from imdy_jax.files import check_least, to_json, write_json
 from imdy_jax.imitation.best import BEST, NEWEST, holds_policy, kept_policies
 from imdy_jax.imitation.mining import FILE, MiningConfig, read_curriculum
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.train import TrainConfig, load
-from imdy_jax.run import Checkpoints, RunFolder, check_least, to_json, write_json
+from imdy_jax.run import RunFolder
 
 COLUMN, COMPOSER = "column-", "composer"  # folders of the columns, before their number, and of what weighs them
 TABLE = "tables/imitator.json"  # how good it is

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from imdy_jax.dynamics.noise import perturb
-from imdy_jax.run import check_least
+from imdy_jax.files import check_least
 
 
 @dataclass(frozen=True)

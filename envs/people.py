@@ -15,9 +15,9 @@ from imdy_jax.body.anthropometric import anthropometric_body, random_subject
 from imdy_jax.body.person import Body
 from imdy_jax.body.person_file import read_person
 from imdy_jax.body.smpl import smpl_body
+from imdy_jax.files import check_least
 from imdy_jax.motion.clip import Clip
 from imdy_jax.motion.load import PROCEDURAL, Rejected, load_clips
-from imdy_jax.run import check_least
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,11 @@ from envs.imitator import COLUMN, COMPOSER, ImitatorConfig, begin_with
 from envs.people import load_cast
 from envs.rises import find_rises
 from envs.world import Cast, jittered, own_clips
+from imdy_jax.files import to_json
 from imdy_jax.imitation.mining import FILE, check_mining
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.processes import in_turn, same, together
-from imdy_jax.run import RunFolder, to_json
+from imdy_jax.run import RunFolder
 
 
 def composing(config: ImitatorConfig, columns: Sequence[str], from_pretrained: str | None) -> ImitatorConfig:

@@ -20,13 +20,14 @@ from envs.people import load_people
 from envs.search import SearchConfig
 from envs.studio import Session, Studio, make_studio
 from envs.world import CONTROL_HZ, make_cast
+from imdy_jax.compiling import enable_compilation_cache
 from imdy_jax.dataset.certify import certify_dataset, read_certificate
 from imdy_jax.dataset.manifest import entry
 from imdy_jax.dataset.record import Record
 from imdy_jax.dataset.store import Dataset, has_sequence, known_attributes, open_dataset, write_record
+from imdy_jax.files import to_json, write_json
 from imdy_jax.motion.load import Rejected
 from imdy_jax.report import Progress
-from imdy_jax.run import enable_compilation_cache, to_json, write_json
 
 _STARTED: set[str] = set()  # steps that this process has done: with the first of each it compiles what all need
 

@@ -14,8 +14,8 @@ from envs.refining import STATE_SIZE
 from envs.search import Found, SearchConfig, search
 from envs.task import ACTION_SIZE
 from envs.world import Cast, WorldConfig
+from imdy_jax.files import replacing
 from imdy_jax.imitation.policy import Trained, init_normalizer, make_policy
-from imdy_jax.run import replacing
 from imdy_jax.skeleton import NUM_Q, NUM_V
 
 Known = dict[str, np.ndarray]  # T steps: q (T, 99), v (T, 75), action (T, A), answer (T, A, 150), stake (T, A, A)

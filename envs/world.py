@@ -23,12 +23,12 @@ from envs.task import TaskConfig
 from envs.tracker import Tracker
 from imdy_jax import humanoid
 from imdy_jax.body.person import Body
+from imdy_jax.files import check_least
 from imdy_jax.humanoid import Humanoid
 from imdy_jax.imitation.evaluate import FAILURE_DISTANCE
 from imdy_jax.imitation.sharding import spread
 from imdy_jax.motion.clip import Clip, generalized_positions
 from imdy_jax.motion.resample import is_mirror_image
-from imdy_jax.run import check_least
 
 CONTROL_HZ = 30.0
 

@@ -17,8 +17,9 @@ from typing import Any, Literal
 
 from fit_solver import SolverConfig, fit_to
 
+from imdy_jax.compiling import enable_compilation_cache
 from imdy_jax.report import Table, command, show
-from imdy_jax.run import RunFolder, enable_compilation_cache
+from imdy_jax.run import RunFolder
 from imdy_jax.solver.architecture import SIZES
 from imdy_jax.solver.evaluate import solver_predictions
 from imdy_jax.solver.fit import FitConfig

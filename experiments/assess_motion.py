@@ -14,10 +14,11 @@ from envs.people import PeopleConfig, make_bodies
 from imdy_jax.analysis.artefacts import ARTEFACTS
 from imdy_jax.analysis.assessment import Assessed, AssessmentStudy, assess, assessment_table
 from imdy_jax.analysis.plausibility import Limits
+from imdy_jax.compiling import enable_compilation_cache
 from imdy_jax.humanoid import from_body
 from imdy_jax.motion.filters import Butterworth
 from imdy_jax.report import Progress, command, show
-from imdy_jax.run import RunFolder, enable_compilation_cache
+from imdy_jax.run import RunFolder
 from imdy_jax.solver.fit import load_solver
 from imdy_jax.view.assessment_figure import assessment_figure
 from imdy_jax.view.surface import skin_surface

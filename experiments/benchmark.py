@@ -26,10 +26,11 @@ from envs.imitation import ImitationEnv
 from envs.imitator import ImitatorConfig
 from envs.people import load_cast
 from envs.world import training_env
+from imdy_jax.compiling import enable_compilation_cache
+from imdy_jax.files import check_writable
 from imdy_jax.imitation.policy import Policy, make_policy
 from imdy_jax.imitation.ppo import LearnerState, at_scale, collect, init_learner, iterate
 from imdy_jax.report import Table, command, show
-from imdy_jax.run import check_writable, enable_compilation_cache
 
 _REPEATS = 2  # iterations of a measurement
 

@@ -15,9 +15,10 @@ import numpy as np
 
 from imdy_jax.analysis.comparison import Methods, as_sequence, compare, comparison_table, difference_table
 from imdy_jax.analysis.correction import Correction
+from imdy_jax.compiling import enable_compilation_cache
 from imdy_jax.dataset.store import open_dataset, read_record
 from imdy_jax.report import Progress, command, show
-from imdy_jax.run import RunFolder, enable_compilation_cache
+from imdy_jax.run import RunFolder
 from imdy_jax.solver.fit import load_solver
 from imdy_jax.solver.fitted import FittedTo, new_ids
 from imdy_jax.solver.pack import Sequence, clips_of

@@ -18,11 +18,13 @@ from envs.imitator import ImitatorConfig
 from envs.preparing import prepare
 from envs.scoreboard import COLUMNS, NOTE, summary
 from envs.world import Cast, playing_env, training_env, training_mesh
+from imdy_jax.compiling import enable_compilation_cache
+from imdy_jax.files import read_json, write_json
 from imdy_jax.imitation.evaluate import ClipScore, make_judge
 from imdy_jax.imitation.train import reinforcement, train
 from imdy_jax.motion.resample import original
 from imdy_jax.report import Table, command, show
-from imdy_jax.run import RunFolder, enable_compilation_cache, read_json, write_json
+from imdy_jax.run import RunFolder
 
 
 def main(

@@ -27,6 +27,8 @@ from envs.people import load_cast
 from envs.rises import leads_up
 from envs.scoreboard import clip_rows, shared_rows, summary
 from envs.world import CONTROL_HZ, Cast, WorldConfig, jittered, playing_env, switching_env
+from imdy_jax.compiling import enable_compilation_cache
+from imdy_jax.files import check_writable
 from imdy_jax.imitation.evaluate import ClipScore, evaluate_together
 from imdy_jax.imitation.evaluate_falls import FallenConfig
 from imdy_jax.imitation.evaluate_pushes import PushedConfig, evaluate_pushed_over, evaluate_pushes
@@ -34,7 +36,6 @@ from imdy_jax.imitation.evaluate_switches import SwitchingConfig, evaluate_switc
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.motion.resample import is_mirror_image
 from imdy_jax.report import Table, command, show
-from imdy_jax.run import check_writable, enable_compilation_cache
 
 Shares = list[tuple[Trained, np.ndarray]]  # who plays which rows of the cast
 

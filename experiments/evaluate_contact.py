@@ -15,10 +15,10 @@ import numpy as np
 from imdy_jax.biomechanics import opensim
 from imdy_jax.biomechanics.force_plates import Errors, Measured, Trial, errors, find_trials, measured_reactions
 from imdy_jax.biomechanics.ground_reaction import Reactions, estimate_reactions
+from imdy_jax.compiling import enable_compilation_cache
 from imdy_jax.dynamics.contact_sequence import SoftContact
 from imdy_jax.humanoid import GRAVITY
 from imdy_jax.report import Progress, Table, command, show
-from imdy_jax.run import enable_compilation_cache
 from imdy_jax.view.reactions import reactions
 
 SIDES = ("left", "right")

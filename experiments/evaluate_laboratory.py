@@ -31,12 +31,13 @@ from imdy_jax.analysis.residual_reduction import Reduction
 from imdy_jax.analysis.solution import solve
 from imdy_jax.biomechanics.force_plates import find_trials
 from imdy_jax.biomechanics.opensim_gait import Gait
+from imdy_jax.compiling import enable_compilation_cache
 from imdy_jax.humanoid import GRAVITY
 from imdy_jax.motion.filters import Butterworth
 from imdy_jax.motion.fit import fit
 from imdy_jax.motion.resample import resample
 from imdy_jax.report import Progress, command, show
-from imdy_jax.run import RunFolder, enable_compilation_cache
+from imdy_jax.run import RunFolder
 from imdy_jax.solver.fit import load_solver
 from imdy_jax.solver.infer import Solver
 from imdy_jax.solver.publish import shipped

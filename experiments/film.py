@@ -16,12 +16,13 @@ from envs.batches import GenerateConfig, people_of
 from envs.imitator import ImitatorConfig
 from envs.people import PeopleConfig
 from envs.playback import Followed, followed
+from imdy_jax.compiling import enable_compilation_cache
 from imdy_jax.dataset.at_frames import wrench_at_frames
 from imdy_jax.dataset.choose import choose_named, choose_various
 from imdy_jax.dataset.record import Record
 from imdy_jax.dataset.store import open_dataset, read_record
 from imdy_jax.report import command
-from imdy_jax.run import RunFolder, enable_compilation_cache
+from imdy_jax.run import RunFolder
 from imdy_jax.view.film import film
 from imdy_jax.view.render import Scene
 from imdy_jax.view.surface import skin_surface

@@ -18,9 +18,9 @@ import tyro
 from imdy_jax.biomechanics.marker_fit import FittedMotion, FittedPerson, fit_motion, fit_person
 from imdy_jax.biomechanics.opensim_storage import Markers, read_markers
 from imdy_jax.body.person_file import write_person
+from imdy_jax.compiling import enable_compilation_cache
 from imdy_jax.motion.amass import write_amass
 from imdy_jax.report import Progress, Table, command, show
-from imdy_jax.run import enable_compilation_cache
 from imdy_jax.skeleton import JOINT_NAMES
 
 

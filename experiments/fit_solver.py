@@ -22,10 +22,11 @@ from typing import NamedTuple
 
 import tyro
 
+from imdy_jax.compiling import enable_compilation_cache
 from imdy_jax.dataset.store import open_dataset
 from imdy_jax.motion.clip import family
 from imdy_jax.report import command, show
-from imdy_jax.run import RunFolder, enable_compilation_cache
+from imdy_jax.run import RunFolder
 from imdy_jax.solver.architecture import Size, sized
 from imdy_jax.solver.coverage import coverage_table, hold
 from imdy_jax.solver.data import WindowBatches

@@ -22,6 +22,7 @@ from envs.batches import GenerateConfig, plan
 from envs.imitator import performers
 from envs.recording import record
 from envs.reimitation import check_reimitates, reimitate
+from imdy_jax.compiling import enable_compilation_cache
 from imdy_jax.dataset.certify import certify_dataset, read_certificate
 from imdy_jax.dataset.gates import Gates, set_gates, trainable_ids
 from imdy_jax.dataset.manifest import gate_table, manifest
@@ -35,9 +36,10 @@ from imdy_jax.dataset.store import (
     read_records,
     sequence_ids,
 )
+from imdy_jax.files import write_json
 from imdy_jax.motion.clip import is_gait
 from imdy_jax.report import command, show
-from imdy_jax.run import RunFolder, enable_compilation_cache, write_json
+from imdy_jax.run import RunFolder
 from imdy_jax.solver.evaluate import save_predictions
 from imdy_jax.solver.pack import clips_of
 from imdy_jax.view.plots import distributions

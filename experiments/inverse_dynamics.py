@@ -16,8 +16,8 @@ import numpy as np
 
 from imdy_jax.biomechanics import opensim
 from imdy_jax.biomechanics.opensim_gait import gait, root_force
+from imdy_jax.compiling import enable_compilation_cache
 from imdy_jax.report import Table, command, show
-from imdy_jax.run import enable_compilation_cache
 from imdy_jax.view.joint_moments import joint_moments
 
 

@@ -15,6 +15,7 @@ from envs.people import PeopleConfig, make_bodies
 from imdy_jax.analysis.clean_motion import inner_frames, procedural_scenes
 from imdy_jax.analysis.refinement import Outcome, RefinementStudy, difference, estimate, outcome_table, study
 from imdy_jax.body.person import Body
+from imdy_jax.compiling import enable_compilation_cache
 from imdy_jax.dynamics.refine import AT_ONCE, Refinement, refine
 from imdy_jax.humanoid import GRAVITY, Humanoid, from_body
 from imdy_jax.motion.amass import write_amass
@@ -22,7 +23,6 @@ from imdy_jax.motion.clip import Clip, from_generalized_positions, generalized_p
 from imdy_jax.motion.filters import NoFilter
 from imdy_jax.motion.load import Rejected, load_clips
 from imdy_jax.report import Progress, Table, command, show
-from imdy_jax.run import enable_compilation_cache
 from imdy_jax.skeleton import joint_index
 from imdy_jax.view import noise_figures
 

@@ -27,6 +27,7 @@ from imdy_jax.analysis.plausibility import Limits
 from imdy_jax.analysis.residual_reduction import Reduction
 from imdy_jax.analysis.solution import SUMMARY, Solution, solve
 from imdy_jax.analysis.solution_files import remove_written, write
+from imdy_jax.compiling import enable_compilation_cache
 from imdy_jax.dynamics.pieces import Pieces
 from imdy_jax.humanoid import Humanoid, from_body
 from imdy_jax.motion.clip import Clip
@@ -34,7 +35,7 @@ from imdy_jax.motion.errors import FASTEST
 from imdy_jax.motion.filters import Butterworth
 from imdy_jax.motion.load import list_motions, load_motion
 from imdy_jax.report import Progress, Table, command, show
-from imdy_jax.run import RunFolder, enable_compilation_cache
+from imdy_jax.run import RunFolder
 from imdy_jax.solver.fit import load_solver
 from imdy_jax.solver.publish import PREFIX, SHIPPED, shipped, takes
 from imdy_jax.view.solution_figure import solution_figure

@@ -18,8 +18,9 @@ from imdy_jax.analysis import noise_tables as tables
 from imdy_jax.analysis.calibration import half_widths, interval_factor, sample
 from imdy_jax.analysis.clean_motion import Scene, dataset_scenes, inner_frames, procedural_scenes, view
 from imdy_jax.analysis.noise_study import QUICK, StudyConfig
+from imdy_jax.compiling import enable_compilation_cache
 from imdy_jax.report import Progress, Table, command, show
-from imdy_jax.run import RunFolder, enable_compilation_cache
+from imdy_jax.run import RunFolder
 from imdy_jax.skeleton import joint_index
 from imdy_jax.view import noise_figures as figures
 from imdy_jax.view.surface import skin_surface

@@ -30,13 +30,14 @@ from envs.scoreboard import Scoreboard, overview, summary
 from envs.tutored import TutoredEnv, make_lessons
 from envs.ways import Known, find_ways, make_guide
 from envs.world import Cast, playing_env, training_env, training_mesh
+from imdy_jax.compiling import enable_compilation_cache
 from imdy_jax.imitation.best import Best
 from imdy_jax.imitation.evaluate import evaluate, evaluate_together
 from imdy_jax.imitation.policy import Trained
 from imdy_jax.imitation.processes import connect
 from imdy_jax.imitation.train import reinforcement, train, tuition
 from imdy_jax.report import Table, command, show
-from imdy_jax.run import RunFolder, enable_compilation_cache, read_metrics
+from imdy_jax.run import RunFolder, read_metrics
 
 
 def main(

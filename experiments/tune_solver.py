@@ -23,11 +23,12 @@ from imdy_jax.analysis.laboratory_windows import laboratory_sequences
 from imdy_jax.analysis.residual_reduction import Reduction
 from imdy_jax.analysis.solution import solve
 from imdy_jax.biomechanics.force_plates import Trial, find_trials
+from imdy_jax.compiling import enable_compilation_cache
 from imdy_jax.motion.filters import Butterworth
 from imdy_jax.motion.fit import fit as put_on
 from imdy_jax.motion.resample import resample
 from imdy_jax.report import Progress, command, show
-from imdy_jax.run import RunFolder, enable_compilation_cache
+from imdy_jax.run import RunFolder
 from imdy_jax.solver.coverage import Held, coverage_table, hold
 from imdy_jax.solver.data import WindowBatches
 from imdy_jax.solver.fit import CALIBRATION, fit, load_solver, read_kept

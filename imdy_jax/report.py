@@ -11,7 +11,8 @@ from typing import Any, Self
 import tyro
 from tqdm import tqdm
 
-from imdy_jax import run
+from imdy_jax.files import leading, read_json, to_json, write_json
+from imdy_jax.run import provenance
 
 PLAIN_INTERVAL = 10.0  # s between lines where the output is not a terminal
 
@@ -26,7 +27,7 @@ class Progress:
         self.total, self.label, self.unit, self.done = total, label, unit, initial
         self._start, self._initial, self._printed = time.monotonic(), initial, 0.0
         self._bar = None
-        self._silent = not run.leading()
+        self._silent = not leading()
         if sys.stderr.isatty() and not self._silent:
             self._bar = tqdm(total=total, desc=label, unit=unit, initial=initial, dynamic_ncols=True)
 
@@ -83,8 +84,8 @@ class Table:
 
     def write(self, path: str | Path) -> None:
         """Write the table as JSON, with the versions and the machine that made it."""
-        content = {**run.to_json(self), "provenance": run.provenance()}
-        run.write_json(path, content)
+        content = {**to_json(self), "provenance": provenance()}
+        write_json(path, content)
 
 
 def read_table(path: str | Path) -> Table:
@@ -92,14 +93,14 @@ def read_table(path: str | Path) -> Table:
     path = Path(path)
     if not path.exists():
         raise ValueError(f"{path}: no table here; run the script that writes it first")
-    content = run.read_json(path, "run the script that writes it again")
+    content = read_json(path, "run the script that writes it again")
     rows = tuple(tuple(row) for row in content["rows"])
     return Table(content["title"], tuple(content["columns"]), rows, tuple(content["notes"]))
 
 
 def say(text: str) -> None:
     """Print text at once; of several processes (jax.distributed) the first alone does."""
-    if run.leading():
+    if leading():
         print(text, flush=True)
 
 

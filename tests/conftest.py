@@ -12,7 +12,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llv
 import jax
 import pytest
 
-from imdy_jax.run import enable_compilation_cache
+from imdy_jax.compiling import enable_compilation_cache
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from imdy_jax.checkpoints import Checkpoints
 from imdy_jax.imitation.best import BEST, Best, holds_policy
 from imdy_jax.imitation.mining import Judged, beats
 from imdy_jax.imitation.policy import Trained, init_normalizer, make_policy
 from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.train import TrainConfig, load
-from imdy_jax.run import Checkpoints, RunFolder
+from imdy_jax.run import RunFolder
 
 CONFIG = TrainConfig(ppo=PPOConfig(hidden=(4,), critic_hidden=(4,)))
 

@@ -21,11 +21,12 @@ from envs.reference import build_table
 from envs.task import TaskConfig
 from envs.world import training_mesh
 from imdy_jax import humanoid
+from imdy_jax.compiling import enable_compilation_cache
 from imdy_jax.imitation.mining import MiningConfig
 from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.processes import connect, in_turn, same, together
 from imdy_jax.imitation.train import TrainConfig, reinforcement, train
-from imdy_jax.run import RunFolder, enable_compilation_cache, read_metrics
+from imdy_jax.run import RunFolder, read_metrics
 
 PPO = PPOConfig(hidden=(16,), critic_hidden=(16,), horizon=2, minibatch=4, learning_rate=1e-3)
 

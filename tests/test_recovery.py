@@ -20,13 +20,14 @@ from envs.reference import body_state
 from envs.reward import recovery_term
 from envs.task import TaskConfig
 from imdy_jax import humanoid, rotation
+from imdy_jax.checkpoints import Checkpoints
 from imdy_jax.imitation.amp import StyleConfig
 from imdy_jax.imitation.evaluate_falls import FallenConfig, got_up, make_fall_judge
 from imdy_jax.imitation.evaluate_pushes import horizontal
 from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.train import TrainConfig, reinforcement, train
 from imdy_jax.mjcf import TO_MUJOCO, build_model, standing_height
-from imdy_jax.run import Checkpoints, RunFolder, read_metrics
+from imdy_jax.run import RunFolder, read_metrics
 
 STEPS, COUNT = 6, 16
 RECOVERY = RecoveryConfig(share=0.5, harvest=0.5, steps=STEPS, falls=COUNT)

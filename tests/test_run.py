@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,10 @@ import optax
 import pytest
 
 from envs.imitator import ImitatorConfig
-from imdy_jax import run
-from imdy_jax.run import compiling_seconds
+from imdy_jax.checkpoints import Checkpoints
+from imdy_jax.compiling import compiling_seconds, enable_compilation_cache
+from imdy_jax.files import check_writable, from_json, read_json, to_json, write_json
+from imdy_jax.run import MetricLog, RunFolder, read_metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +57,8 @@ def assert_same(a, b):
 
 def test_config_round_trip(tmp_path):
     config = Config(inner=Inner(rates=(0.1, 0.2, 0.3), clips=Path("motions")), limit=2.0)
-    created = run.RunFolder.create(tmp_path / "run", config, seed=5)
-    opened = run.RunFolder.open(tmp_path / "run")
+    created = RunFolder.create(tmp_path / "run", config, seed=5)
+    opened = RunFolder.open(tmp_path / "run")
     assert opened.config(Config) == config
     assert opened.info == created.info
     assert opened.info["seed"] == 5
@@ -63,38 +66,38 @@ def test_config_round_trip(tmp_path):
 
 
 def test_run_is_not_overwritten_unasked(tmp_path):
-    run.RunFolder.create(tmp_path, Config(), seed=0)
-    run.MetricLog(tmp_path / "metrics.jsonl").append(1, loss=2.0)
+    RunFolder.create(tmp_path, Config(), seed=0)
+    MetricLog(tmp_path / "metrics.jsonl").append(1, loss=2.0)
     with pytest.raises(ValueError, match="holds a run already; pass --resume"):
-        run.RunFolder.create(tmp_path, Config(), seed=0)
-    run.RunFolder.create(tmp_path, Config(), seed=0, resume=True)
-    assert run.read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1, "loss": 2.0}]
-    run.RunFolder.create(tmp_path, Config(), seed=0, overwrite=True)
-    assert run.read_metrics(tmp_path / "metrics.jsonl") == []
+        RunFolder.create(tmp_path, Config(), seed=0)
+    RunFolder.create(tmp_path, Config(), seed=0, resume=True)
+    assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1, "loss": 2.0}]
+    RunFolder.create(tmp_path, Config(), seed=0, overwrite=True)
+    assert read_metrics(tmp_path / "metrics.jsonl") == []
 
 
 def test_errors_say_what_was_found(tmp_path):
     with pytest.raises(ValueError, match=r"no run\.json here"):
-        run.RunFolder.open(tmp_path)
-    run.RunFolder.create(tmp_path, Config(), seed=0)
+        RunFolder.open(tmp_path)
+    RunFolder.create(tmp_path, Config(), seed=0)
     with pytest.raises(ValueError, match=r"limit was None, is 3\.0"):
-        run.RunFolder.create(tmp_path, Config(limit=3.0), seed=0, resume=True)
-    run.write_json(tmp_path / "config.json", {"limit": 3.0})  # of a version that knew nothing else yet
-    assert run.RunFolder.create(tmp_path, Config(limit=3.0), seed=0, resume=True).config(Config) == Config(limit=3.0)
-    run.write_json(tmp_path / "config.json", {"speed": 1})
+        RunFolder.create(tmp_path, Config(limit=3.0), seed=0, resume=True)
+    write_json(tmp_path / "config.json", {"limit": 3.0})  # of a version that knew nothing else yet
+    assert RunFolder.create(tmp_path, Config(limit=3.0), seed=0, resume=True).config(Config) == Config(limit=3.0)
+    write_json(tmp_path / "config.json", {"speed": 1})
     with pytest.raises(ValueError, match=r"unknown fields \['speed'\]"):
-        run.RunFolder.open(tmp_path).config(Config)
-    run.write_json(tmp_path / "run.json", {"schema_version": 0})
+        RunFolder.open(tmp_path).config(Config)
+    write_json(tmp_path / "run.json", {"schema_version": 0})
     with pytest.raises(ValueError, match="schema_version is 0, expected 2"):
-        run.RunFolder.open(tmp_path)
+        RunFolder.open(tmp_path)
 
 
 def test_what_is_read_is_checked_by_file_and_field(tmp_path):
     config = ImitatorConfig()
     path = tmp_path / "config.json"
-    run.write_json(path, run.to_json(config))
-    assert run.from_json(ImitatorConfig, run.read_json(path), path) == config
-    kept = run.read_json(path)
+    write_json(path, to_json(config))
+    assert from_json(ImitatorConfig, read_json(path), path) == config
+    kept = read_json(path)
     for changed, message in (
         ({"num_envs": "many"}, r"config\.json: num_envs: found 'many', expected a whole number"),
         ({"world": None}, r"config\.json: world: found None, expected an object with engine"),
@@ -105,33 +108,33 @@ def test_what_is_read_is_checked_by_file_and_field(tmp_path):
         ({"train": kept["train"] | {"minutes": float("nan")}}, r"train\.minutes is nan, expected 0 or more"),
     ):
         with pytest.raises(ValueError, match=message):
-            run.from_json(ImitatorConfig, kept | changed, path)
+            from_json(ImitatorConfig, kept | changed, path)
     for text in ("", "[1, 2]", "{torn"):
         path.write_text(text)
         with pytest.raises(ValueError, match=r"config\.json: found .*, expected an object"):
-            run.read_json(path)
+            read_json(path)
     with pytest.raises(ValueError, match=r"gone\.json: not found"):
-        run.read_json(tmp_path / "gone.json")
+        read_json(tmp_path / "gone.json")
     with pytest.raises(ValueError, match=r"config\.json: found a file, expected a folder to write"):
-        run.RunFolder.create(path, config, 0)
+        RunFolder.create(path, config, 0)
 
 
 def test_a_checkpoint_cut_short_is_told_by_its_folder(tmp_path, state):
     folder = tmp_path / "checkpoints"
-    run.Checkpoints(folder).save(1, state)
+    Checkpoints(folder).save(1, state)
     largest = max((folder / "1").rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
     largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
     with pytest.raises(ValueError, match=r"checkpoints/1: cannot be restored, expected a whole checkpoint"):
-        run.Checkpoints(folder).restore(state)
+        Checkpoints(folder).restore(state)
 
 
 def test_checkpoint_round_trip_keeps_the_last(tmp_path, state):
-    checkpoints = run.Checkpoints(tmp_path / "checkpoints", keep=2)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2)
     assert checkpoints.latest_step() is None
     for step in (1, 2, 3):
         checkpoints.save(step, scaled(state, step), {"frames": 10 * step})
     template = jax.tree.map(lambda x: x, scaled(state, 0))
-    restored, metadata = run.Checkpoints(tmp_path / "checkpoints").restore(template)
+    restored, metadata = Checkpoints(tmp_path / "checkpoints").restore(template)
     assert_same(restored, scaled(state, 3))
     assert metadata == {"frames": 30}
     assert_same(checkpoints.restore(template, 2)[0], scaled(state, 2))
@@ -143,7 +146,7 @@ def test_checkpoint_round_trip_keeps_the_last(tmp_path, state):
 
 KILLED_WRITER = """
 import sys, jax.numpy as jnp
-from imdy_jax.run import Checkpoints
+from imdy_jax.checkpoints import Checkpoints
 checkpoints = Checkpoints(sys.argv[1])
 for step in range(1, 10_000):
     checkpoints.save(step, {"w": jnp.full((400, 400), float(step))}, {"step": step})
@@ -162,7 +165,7 @@ def test_checkpoint_survives_kill(tmp_path):
         time.sleep(delay)
         writer.send_signal(signal.SIGKILL)
         reported = max([reported, *map(int, writer.communicate()[0].split())])
-        checkpoints = run.Checkpoints(folder)
+        checkpoints = Checkpoints(folder)
         state, metadata = checkpoints.restore(template)
         assert checkpoints.latest_step() == metadata["step"] >= reported
         np.testing.assert_array_equal(state["w"], np.full((400, 400), metadata["step"]))
@@ -171,17 +174,17 @@ def test_checkpoint_survives_kill(tmp_path):
 def test_half_written_checkpoint_is_ignored(tmp_path, state):
     """What orbax has on disk while it writes step 2 is a folder with a temporary name."""
     folder = tmp_path / "checkpoints"
-    run.Checkpoints(folder).save(1, state)
+    Checkpoints(folder).save(1, state)
     (folder / "2.orbax-checkpoint-tmp-17" / "state").mkdir(parents=True)
-    reopened = run.Checkpoints(folder)
+    reopened = Checkpoints(folder)
     assert reopened.latest_step() == 1
     reopened.save(2, scaled(state, 2))
-    assert_same(run.Checkpoints(folder).restore(state)[0], scaled(state, 2))
+    assert_same(Checkpoints(folder).restore(state)[0], scaled(state, 2))
 
 
 def test_a_checkpoint_that_is_half_removed_is_not_there(tmp_path, state, monkeypatch):
     folder = tmp_path / "checkpoints"
-    checkpoints = run.Checkpoints(folder)
+    checkpoints = Checkpoints(folder)
     for step in (1, 2):
         checkpoints.save(step, scaled(state, step))
 
@@ -190,28 +193,28 @@ def test_a_checkpoint_that_is_half_removed_is_not_there(tmp_path, state, monkeyp
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(run.shutil, "rmtree", killed)
+        patch.setattr(shutil, "rmtree", killed)
         for remove in (checkpoints.forget, lambda step: checkpoints.save(step, scaled(state, 3))):
             with pytest.raises(KeyboardInterrupt):
                 remove(2)
-            reopened = run.Checkpoints(folder)
+            reopened = Checkpoints(folder)
             assert reopened.latest_step() == 1
             assert_same(reopened.restore(state)[0], scaled(state, 1))
-    run.Checkpoints(folder).save(2, scaled(state, 2))
+    Checkpoints(folder).save(2, scaled(state, 2))
     assert sorted(path.name for path in folder.iterdir()) == ["1", "2"]
 
 
 def test_metric_log_resumes_without_duplicates(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    log = run.MetricLog(path)
+    log = MetricLog(path)
     for step in range(5):
         log.append(step, loss=jnp.float32(step / 2))
     with path.open("a") as torn:
         torn.write('{"step": 5, "lo')
-    resumed = run.MetricLog(path, resume_step=2)
+    resumed = MetricLog(path, resume_step=2)
     for step in (3, 4):
         resumed.append(step, loss=10.0 * step)
-    assert run.read_metrics(path) == [
+    assert read_metrics(path) == [
         {"step": 0, "loss": 0.0},
         {"step": 1, "loss": 0.5},
         {"step": 2, "loss": 1.0},
@@ -223,30 +226,30 @@ def test_metric_log_resumes_without_duplicates(tmp_path):
 def test_json_is_written_whole(tmp_path):
     """Readers see the old file or the new one; a value that JSON cannot hold leaves the old one in place."""
     path = tmp_path / "table.json"
-    run.write_json(path, {"a": 1})
+    write_json(path, {"a": 1})
     with pytest.raises(TypeError):
-        run.write_json(path, {"a": object()})
+        write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
-    run.check_writable(path)
+    check_writable(path)
     assert json.loads(path.read_text()) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["table.json"]
     for nowhere, said in ((path / "within.json", "table.json"), (tmp_path, "is a folder")):
         with pytest.raises(OSError, match=said):
-            run.check_writable(nowhere)
+            check_writable(nowhere)
 
 
 def test_compilation_cache_honours_the_environment(tmp_path, monkeypatch):
     before = jax.config.jax_compilation_cache_dir
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert run.enable_compilation_cache() == tmp_path / "imdy_jax" / "xla"
+    assert enable_compilation_cache() == tmp_path / "imdy_jax" / "xla"
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "mine"))
-    assert run.enable_compilation_cache() == tmp_path / "mine"
+    assert enable_compilation_cache() == tmp_path / "mine"
     jax.config.update("jax_compilation_cache_dir", before)
 
 
 def test_values_that_are_not_finite_are_named(tmp_path):
-    folder = run.RunFolder.create(tmp_path / "run", Config(), seed=0)
+    folder = RunFolder.create(tmp_path / "run", Config(), seed=0)
     folder.check_finite({"loss": 1.0}, 3)
     with pytest.raises(FloatingPointError, match=r"step 4 .* in loss; start again"):
         folder.check_finite({"loss": float("nan"), "reward": 1.0}, 4)

@@ -26,7 +26,8 @@ from envs.world import training_mesh
 from imdy_jax import humanoid
 from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.train import TrainConfig, prepared, reinforcement, train
-from imdy_jax.run import RunFolder, enable_compilation_cache, read_metrics
+from imdy_jax.compiling import enable_compilation_cache
+from imdy_jax.run import RunFolder, read_metrics
 
 enable_compilation_cache()
 person = toy_humanoid()

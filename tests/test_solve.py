@@ -13,13 +13,15 @@ from imdy_jax.analysis.batch import Outcome, pace, solve_all
 from imdy_jax.analysis.solution import solve
 from imdy_jax.biomechanics import opensim
 from imdy_jax.body.anthropometric import anthropometric_body
+from imdy_jax.checkpoints import Checkpoints
+from imdy_jax.files import to_json, write_json
 from imdy_jax.humanoid import GRAVITY
 from imdy_jax.motion.amass import write_amass
 from imdy_jax.motion.clip import Clip
 from imdy_jax.motion.filters import Butterworth
 from imdy_jax.motion.load import list_motions, load_motion
 from imdy_jax.motion.procedural import procedural_clip
-from imdy_jax.run import Checkpoints, RunFolder, to_json, write_json
+from imdy_jax.run import RunFolder
 from imdy_jax.solver.fit import CALIBRATION, SCHEMA_VERSION, FitConfig, start
 from imdy_jax.solver.intervals import Calibration, Ratios
 from imdy_jax.solver.model import ModelConfig

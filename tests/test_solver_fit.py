@@ -10,7 +10,8 @@ from swaying_people import DT, FPS, swaying_people
 from imdy_jax import rotation
 from imdy_jax.analysis.assessment import roc_area
 from imdy_jax.body.markers import MARKER_NAMES
-from imdy_jax.run import Checkpoints, RunFolder, read_metrics
+from imdy_jax.checkpoints import Checkpoints
+from imdy_jax.run import RunFolder, read_metrics
 from imdy_jax.solver.data import WindowBatches
 from imdy_jax.solver.evaluate import mean_predictions, solver_predictions
 from imdy_jax.solver.fit import FitConfig, fit, fit_step, load_solver, start

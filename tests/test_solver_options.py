@@ -9,7 +9,9 @@ import pytest
 from swaying_people import DT, swaying_people
 
 from imdy_jax import rotation
-from imdy_jax.run import Checkpoints, RunFolder, to_json, write_json
+from imdy_jax.checkpoints import Checkpoints
+from imdy_jax.files import to_json, write_json
+from imdy_jax.run import RunFolder
 from imdy_jax.solver.architecture import ModelConfig, sized
 from imdy_jax.solver.features import Targets, frames
 from imdy_jax.solver.fit import FitConfig, load_solver, start

@@ -12,10 +12,11 @@ from toy_humanoid import toy_humanoid
 from envs.reference import body_state
 from envs.style import STYLE_SIZE, style_features
 from imdy_jax import rotation
+from imdy_jax.checkpoints import Checkpoints
 from imdy_jax.imitation.amp import StyleConfig, init_style, learn_style, style_reward
 from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.train import TrainConfig, reinforcement, train
-from imdy_jax.run import Checkpoints, RunFolder, read_metrics
+from imdy_jax.run import RunFolder, read_metrics
 
 CONFIG = StyleConfig(weight=0.5, hidden=(32,), learning_rate=1e-3, minibatch=64, updates=2, replay=100)
 SIZE = 12

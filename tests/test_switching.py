@@ -15,11 +15,12 @@ from envs.starts import draw_starts
 from envs.switching import SwitchConfig, draw_switches, in_place, meeting, put_bodies, put_motion, put_points
 from envs.task import TaskConfig
 from imdy_jax import rotation
+from imdy_jax.checkpoints import Checkpoints
 from imdy_jax.dynamics.newton_euler import inverse_dynamics
 from imdy_jax.imitation.evaluate_switches import SwitchingConfig, evaluate_switches, judge_switches
 from imdy_jax.imitation.ppo import PPOConfig
 from imdy_jax.imitation.train import TrainConfig, reinforcement, train
-from imdy_jax.run import Checkpoints, RunFolder, read_metrics
+from imdy_jax.run import RunFolder, read_metrics
 
 COUNT, GRACE = 8, 4
 ALWAYS = SwitchConfig(rate=1e9, grace=GRACE)

@@ -14,12 +14,13 @@ import numpy as np
 from dynamics_benchmark.timing import clock, peak_memory
 
 from imdy_jax.body.anthropometric import anthropometric_body
+from imdy_jax.compiling import enable_compilation_cache
 from imdy_jax.dataset.record import make_subject
 from imdy_jax.dynamics.pieces import estimate_in_pieces
 from imdy_jax.humanoid import from_body
 from imdy_jax.motion.procedural import procedural_clip
 from imdy_jax.report import Table, show
-from imdy_jax.run import enable_compilation_cache, machine
+from imdy_jax.run import machine
 from imdy_jax.solver.data import WindowBatches
 from imdy_jax.solver.fit import FitConfig, start
 from imdy_jax.solver.model import num_parameters

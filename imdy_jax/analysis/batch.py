@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from imdy_jax.analysis.solution import Solution, summary
 from imdy_jax.analysis.solution_files import written_row
+from imdy_jax.compiling import compiling_seconds
 from imdy_jax.dataset.background import in_background
 from imdy_jax.motion.clip import Clip
-from imdy_jax.run import compiling_seconds
 
 THREADS = os.cpu_count() or 1
 

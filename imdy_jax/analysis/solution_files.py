@@ -12,7 +12,7 @@ import numpy as np
 from imdy_jax.analysis.solution import Solution
 from imdy_jax.biomechanics.opensim import write_storage
 from imdy_jax.biomechanics.opensim_export import reaction_storage, torque_storage
-from imdy_jax.run import replacing
+from imdy_jax.files import replacing
 from imdy_jax.solver.intervals import LEVELS
 
 

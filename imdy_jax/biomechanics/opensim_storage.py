@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from imdy_jax.biomechanics.opensim_xml import OpenSimFileError
-from imdy_jax.run import replacing
+from imdy_jax.files import replacing
 
 LENGTH_UNITS = {"m": 1.0, "cm": 1e-2, "mm": 1e-3}
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from imdy_jax.body.anthropometric import anthropometric_body
 from imdy_jax.body.person import Body
-from imdy_jax.run import write_json
+from imdy_jax.files import write_json
 
 _KEYS = ("sex", "stature", "mass", "betas")
 _MEND = "write it with fit_markers.py, or as docs/markers.md has it"

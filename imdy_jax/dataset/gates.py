@@ -10,7 +10,7 @@ from imdy_jax.dataset.certify import Certificate, read_certificate
 from imdy_jax.dataset.statistics import JITTER
 from imdy_jax.dataset.store import Dataset, known_attributes, sequence_ids
 from imdy_jax.dataset.zarr_io import read_attributes, write_attributes
-from imdy_jax.run import from_json, to_json
+from imdy_jax.files import from_json, to_json
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,8 +5,8 @@ from typing import Any
 
 from imdy_jax.dataset.gates import Faults, read_gates, verdicts
 from imdy_jax.dataset.store import Dataset, known_attributes
+from imdy_jax.files import to_json
 from imdy_jax.report import Table
-from imdy_jax.run import to_json
 
 _LISTED = 10  # dropped sequences named in the notes
 _GATES = {

@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from flax import struct
 
-from imdy_jax import run
 from imdy_jax.body.person import Body, skin_points
 from imdy_jax.dataset.blocks import map_frames
 from imdy_jax.dataset.schema import SEQUENCE_FIELDS, SUBJECT_FIELDS, check_arrays
@@ -20,6 +19,7 @@ from imdy_jax.humanoid import Humanoid
 from imdy_jax.imitation.rollout import Rollout
 from imdy_jax.mjcf import FRICTION
 from imdy_jax.motion.clip import Clip
+from imdy_jax.run import provenance
 from imdy_jax.tree import ancestor_sum, build_tree
 
 SUCCESS_DISTANCE = 0.5  # m, the mean body distance that a successful imitation never exceeds (Luo et al. 2023)
@@ -27,7 +27,7 @@ SUCCESS_DISTANCE = 0.5  # m, the mean body distance that a successful imitation 
 
 @functools.cache
 def _software() -> tuple[tuple[str, str], ...]:
-    found = run.provenance()
+    found = provenance()
     return (*found["versions"].items(), ("git_commit", str(found["git_commit"])))
 
 

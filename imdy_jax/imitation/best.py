@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from imdy_jax.checkpoints import Checkpoints
+from imdy_jax.files import from_json, to_json
 from imdy_jax.imitation.mining import Judged, beats
 from imdy_jax.imitation.policy import Trained
-from imdy_jax.run import Checkpoints, RunFolder, from_json, to_json
+from imdy_jax.run import RunFolder
 
 BEST, NEWEST = "best", "policy"  # folders of a run, of policies by iteration
 

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from imdy_jax.files import check_least
 from imdy_jax.imitation.environment import Environment
 from imdy_jax.imitation.evaluate import FAILURE_DISTANCE
 from imdy_jax.imitation.evaluate_falls import got_up
 from imdy_jax.imitation.policy import Trained
-from imdy_jax.run import check_least
 
 
 @dataclass(frozen=True)

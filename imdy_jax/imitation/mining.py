@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imdy_jax.run import check_least, from_json, read_json, to_json, write_json
+from imdy_jax.files import check_least, from_json, read_json, to_json, write_json
 
 FILE = "curriculum.json"
 

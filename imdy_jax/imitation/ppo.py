@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from imdy_jax.files import check_least
 from imdy_jax.imitation.amp import StyleConfig, StyleState, init_style, learn_style, style_reward
 from imdy_jax.imitation.environment import Environment
 from imdy_jax.imitation.gae import advantages
 from imdy_jax.imitation.policy import Normalizer, Offered, Policy, Trained, init_normalizer, update_normalizer
 from imdy_jax.imitation.sharding import share_rows
-from imdy_jax.run import check_least
 
 _STYLE = 1000  # what is folded into keys for the style, beyond what is split off them
 

@@ -2,7 +2,7 @@
 
 Each runs the same program at the same time and waits for the others wherever they exchange arrays. What one of them
 finds out by itself, by a clock or in a file, it therefore tells the others before anybody acts on it. Process 0 alone
-writes and talks (imdy_jax.run.leading).
+writes and talks (imdy_jax.files.leading).
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from imdy_jax.run import leading
+from imdy_jax.files import leading
 
 AUTO = "auto"
 PATIENCE = 300.0  # s that processes wait for each other to begin with

@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from imdy_jax.checkpoints import Checkpoints
+from imdy_jax.files import check_least
 from imdy_jax.imitation.best import NEWEST, kept_policies
 from imdy_jax.imitation.distil import DistilConfig, Tutored, distil, graduated, init_pupil
 from imdy_jax.imitation.environment import Environment
@@ -18,7 +20,7 @@ from imdy_jax.imitation.ppo import PPOConfig, at_scale, deployed, init_learner, 
 from imdy_jax.imitation.processes import of_first
 from imdy_jax.imitation.sharding import everywhere, on_host, placements
 from imdy_jax.report import Progress
-from imdy_jax.run import Checkpoints, MetricLog, RunFolder, check_least
+from imdy_jax.run import MetricLog, RunFolder
 
 
 @dataclass(frozen=True)

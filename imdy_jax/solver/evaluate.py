@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from imdy_jax import rotation
+from imdy_jax.files import replacing
 from imdy_jax.metrics import mean_per_joint_error
-from imdy_jax.run import replacing
 from imdy_jax.solver.data import WindowBatches, Windows
 from imdy_jax.solver.features import window_features, window_targets
 from imdy_jax.solver.infer import Solver, estimate, estimate_windows

@@ -9,18 +9,10 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from imdy_jax.checkpoints import Checkpoints
+from imdy_jax.files import check_least, from_json, read_json, to_json, write_json
 from imdy_jax.report import Progress
-from imdy_jax.run import (
-    SCHEMA_VERSION,
-    Checkpoints,
-    MetricLog,
-    RunFolder,
-    check_least,
-    from_json,
-    read_json,
-    to_json,
-    write_json,
-)
+from imdy_jax.run import SCHEMA_VERSION, MetricLog, RunFolder
 from imdy_jax.solver.cycle import Training
 from imdy_jax.solver.data import WindowBatches, Windows, prefetch
 from imdy_jax.solver.evaluate import window_errors

@@ -6,7 +6,7 @@ from typing import Self
 
 from imdy_jax.dataset.gates import trainable_ids
 from imdy_jax.dataset.store import Dataset, sequence_attributes
-from imdy_jax.run import from_json, read_json, to_json, write_json
+from imdy_jax.files import from_json, read_json, to_json, write_json
 from imdy_jax.solver.data import WindowBatches
 from imdy_jax.solver.pack import clips_of
 

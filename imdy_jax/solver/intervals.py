@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from flax import struct
 
-from imdy_jax.run import read_json, write_json
+from imdy_jax.files import read_json, write_json
 from imdy_jax.skeleton import NUM_BODIES, NUM_JOINTS
 
 LEVELS = (0.5, 0.9)

@@ -26,7 +26,7 @@ from imdy_jax.dataset.store import (
     read_subject,
     sequence_attributes,
 )
-from imdy_jax.run import write_json
+from imdy_jax.files import write_json
 from imdy_jax.skeleton import NUM_BODIES, NUM_JOINTS
 from imdy_jax.solver.balance import SIZE, recorded_balance
 from imdy_jax.solver.rates import check_substeps, divisions, read_parts

@@ -12,7 +12,8 @@ import logging
 import shutil
 from pathlib import Path
 
-from imdy_jax.run import RunFolder, read_json, write_json
+from imdy_jax.files import read_json, write_json
+from imdy_jax.run import RunFolder
 from imdy_jax.solver import fitted, weights
 from imdy_jax.solver.fit import CALIBRATION, load_solver, read_kept
 from imdy_jax.solver.fitted import FittedTo

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from flax import traverse_util
 
-from imdy_jax.run import replacing
+from imdy_jax.files import replacing
 
 FILE = "weights.npz"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from imdy_jax.files import replacing
 from imdy_jax.report import Progress
-from imdy_jax.run import replacing
 from imdy_jax.view.render import EDGE, Play, Scene, add_legend, add_title, picture, prepare
 
 FILM_SUFFIXES = (".webp", ".gif", ".mp4")  # the first two keep the whole film in memory, 0.7 MB a picture of 640 × 360

@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from imdy_jax.files import replacing
 from imdy_jax.humanoid import GRAVITY
 from imdy_jax.motion.filters import zero_phase
 from imdy_jax.report import Table
-from imdy_jax.run import replacing
 from imdy_jax.skeleton import LEFT_FOOT, RIGHT_FOOT, SAGITTAL, joint_index
 
 RECORDED = "#3b4252"

@@ -8,8 +8,8 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter1d
 
 from imdy_jax import rotation
+from imdy_jax.files import replacing
 from imdy_jax.humanoid import Humanoid
-from imdy_jax.run import replacing
 from imdy_jax.view.arrows import ARROW, Arrow, body_weight, pressure_arrows
 from imdy_jax.view.raster import Camera
 from imdy_jax.view.stage import Mesh, draw
