@@ -8,7 +8,13 @@ import pytest
 from scipy.optimize import lsq_linear
 
 from imdy_jax.analysis.correction import Correction, correct
-from imdy_jax.analysis.residual_reduction import Reduction, _displacement, reduce_residual
+from imdy_jax.analysis.residual_reduction import (
+    Reduction,
+    _displaced_by,
+    _moved,
+    _root_inertia,
+    reduce_residual,
+)
 from imdy_jax.body.anthropometric import anthropometric_body
 from imdy_jax.dynamics.estimate import estimate, estimate_poses
 from imdy_jax.dynamics.newton_euler import inverse_dynamics
@@ -37,30 +43,41 @@ def hop(body):
 
 def test_displacements_are_those_of_the_dense_least_squares():
     draw, settings = np.random.default_rng(0), Reduction(size=0.003, tolerance=0.05)
-    before, wanted = 1e-3 * draw.normal(size=(40, 6)), draw.normal(size=(40, 6))
+    before, wanted = 1e-3 * draw.normal(size=(40, 3)), draw.normal(size=(40, 3))
     second = np.diff(np.eye(40), 2, axis=0) * FPS**2
-    got = _displacement(before, wanted, FPS, replace(settings, limit=9.0, turn=9.0))
-    for k in range(6):
-        turn = 1.0 if k < 3 else 3.0
-        rows = np.concatenate([np.eye(40) / settings.size, second / settings.tolerance]) / turn
-        right = np.concatenate([-before[:, k] / settings.size, wanted[1:-1, k] / settings.tolerance]) / turn
-        np.testing.assert_allclose(got[:, k], np.linalg.lstsq(rows, right, rcond=None)[0], atol=1e-9)
+    got = _displaced_by(before, wanted, FPS, settings, 9.0)
+    rows = np.concatenate([np.eye(40) / settings.size, second / settings.tolerance])
+    right = np.concatenate([np.zeros((40, 3)), (second @ before + wanted[1:-1]) / settings.tolerance])
+    np.testing.assert_allclose(got, np.linalg.lstsq(rows, right, rcond=None)[0], atol=1e-9)
 
 
 def test_no_displacement_goes_beyond_the_limit_and_the_rest_is_the_best_that_is_left():
     """The oracle is SciPy's bounded least squares."""
-    draw, settings = np.random.default_rng(1), Reduction(size=0.01, tolerance=0.05, limit=0.004, turn=0.009)
-    before, wanted = 1e-3 * draw.normal(size=(40, 6)), draw.normal(size=(40, 6))
+    draw, settings, limit = np.random.default_rng(1), Reduction(size=0.01, tolerance=0.05), 0.004
+    before, wanted = 1e-3 * draw.normal(size=(40, 3)), draw.normal(size=(40, 3))
     second = np.diff(np.eye(40), 2, axis=0) * FPS**2
-    got = before + _displacement(before, wanted, FPS, settings)
-    for k in range(6):
-        turn = 1.0 if k < 3 else 3.0
-        rows = np.concatenate([np.eye(40) / settings.size, second / settings.tolerance])
-        right = np.concatenate([np.zeros(40), (second @ before[:, k] + wanted[1:-1, k]) / turn / settings.tolerance])
-        limit = settings.limit if k < 3 else settings.turn / turn
-        best = lsq_linear(rows, right, (-limit, limit), method="bvls").x
-        np.testing.assert_allclose(got[:, k] / turn, best, atol=1e-7)
-    assert np.abs(got[:, :3]).max() > 0.999 * settings.limit and np.abs(got[:, 3:]).max() > 0.999 * settings.turn
+    got = _displaced_by(before, wanted, FPS, settings, limit)
+    rows = np.concatenate([np.eye(40) / settings.size, second / settings.tolerance])
+    right = np.concatenate([np.zeros((40, 3)), (second @ before + wanted[1:-1]) / settings.tolerance])
+    for k in range(3):
+        best = lsq_linear(rows, right[:, k], (-limit, limit), method="bvls").x
+        np.testing.assert_allclose(got[:, k], best, atol=1e-7)
+    assert np.abs(got).max() > 0.999 * limit
+
+
+def test_a_turn_that_is_held_costs_the_centre_of_mass_nothing(hop):
+    """Whatever turn is allowed, the shift makes the centre of mass accelerate as its force asks for."""
+    humanoid, motion = hop
+    draw, count = np.random.default_rng(2), len(motion.q)
+    residual = draw.normal(size=(count, 6)) * [9.0, 9.0, 9.0, 3.0, 3.0, 3.0]
+    inertia = np.asarray(_root_inertia(humanoid, motion.q), float)
+    for turn in (9.0, 1e-4):
+        settings = Reduction(size=9.0, limit=9.0, turn=turn)
+        moved = _moved(np.zeros((count, 6)), inertia, residual, FPS, settings)
+        assert np.abs(moved[:, 3:]).max() <= turn
+        gained = np.diff(moved, 2, axis=0) * FPS**2
+        force = np.einsum("tij,tj->ti", inertia[1:-1, :3], gained) + residual[1:-1, :3]
+        assert np.abs(force).max() < 0.01 * np.abs(residual[:, :3]).max()
 
 
 def test_who_stands_on_what_nobody_told_of_stays_there(hop):

@@ -11,8 +11,8 @@ is allowed, or often enough. OpenSim's residual reduction (Delp et al. 2007) has
 load, and how much, is judged by the motion as it was given: a foot moved up by a centimetre still stands. What a motion
 lacks beyond the limit, as somebody who stands on a box that nobody told of, stays unexplained.
 
-The body is turned far less willingly than shifted: what feet lack to spin it, before a jump with a turn, would ask for
-turns of a third of a radian, which the flight after it does not survive.
+The limit of turning is narrow: what feet lack to spin the body, before a jump with a turn, would ask for turns of a
+third of a radian, which the flight after it does not survive.
 """
 
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ from imdy_jax.dynamics.mass_matrix import mass_matrix
 from imdy_jax.dynamics.pieces import Pieces, in_pieces
 from imdy_jax.humanoid import GRAVITY, Humanoid
 
-_TURN = np.array([1.0, 1.0, 1.0, 3.0, 3.0, 3.0])  # 1, 1/m: a radian about the pelvis counts as a third of a metre
+_TURN = 3.0  # 1/m: a radian about the pelvis counts as a third of a metre
 _SPRINGS, _ROUNDS = np.logspace(-6, 3, 10), 20  # of the largest stiffness; solutions with each at most
 
 
@@ -80,7 +80,8 @@ def reduce_residual(
     for _ in range(settings.passes):
         if _forces(best.found).max() <= enough:
             break
-        moved = moved + _displacement(moved, _lacking(humanoid, found, fps, pieces), fps, settings)
+        inertia = in_pieces(partial(_root_inertia, humanoid), found.q, fps, pieces).astype(float)
+        moved = _moved(moved, inertia, np.asarray(found.residual, float), fps, settings)
         before = Corrected(first.found, points)
         found, points = correct_points(humanoid, _displaced(motion, moved, fps), force, fps, quick, pieces, before)
         if _forces(found).mean() < _forces(best.found).mean():
@@ -93,20 +94,34 @@ def _forces(found: Estimate) -> np.ndarray:
     return np.linalg.norm(found.residual[:, :3], axis=1)
 
 
-def _lacking(humanoid: Humanoid, found: Estimate, fps: float, pieces: Pieces) -> np.ndarray:
-    """Root acceleration (T, 6) that would leave no residual, in the layout of v."""
-    inertia = in_pieces(partial(_root_inertia, humanoid), found.q, fps, pieces).astype(float)
-    return -np.linalg.solve(inertia, np.asarray(found.residual, float)[..., None])[..., 0]
-
-
 @jax.jit
 def _root_inertia(humanoid: Humanoid, q: jax.Array) -> jax.Array:
     """(T, 6, 6) of the body as one."""
     return jax.vmap(lambda q: mass_matrix(humanoid, q)[:6, :6])(q)
 
 
-def _displacement(before: np.ndarray, wanted: np.ndarray, fps: float, settings: Reduction) -> np.ndarray:
-    """What is added to displacements `before` (T, 6), m and rad, so that they accelerate by what is wanted.
+def _moved(
+    before: np.ndarray, inertia: np.ndarray, residual: np.ndarray, fps: float, settings: Reduction
+) -> np.ndarray:
+    """Displacements (T, 6), m and rad, after `before`, of which residual (T, 6) was left; inertia (T, 6, 6).
+
+    The body is shifted after it has been turned, by what its centre of mass lacks then, so that a turn that is held at
+    its limit is not missed where it falls.
+    """
+    turn, limit = before[:, 3:], settings.turn / _TURN
+    wanted = -np.linalg.solve(inertia, residual[..., None])[:, 3:, 0]
+    turned = _TURN * _displaced_by(turn / _TURN, wanted / _TURN, fps, settings, limit)
+    turning = np.zeros_like(turn)
+    turning[1:-1] = np.diff(turned - turn, 2, axis=0) * fps**2
+    force = residual[:, :3] + np.einsum("tij,tj->ti", inertia[:, :3, 3:], turning)
+    wanted = -np.linalg.solve(inertia[:, :3, :3], force[..., None])[..., 0]
+    return np.hstack([_displaced_by(before[:, :3], wanted, fps, settings, settings.limit), turned])
+
+
+def _displaced_by(
+    before: np.ndarray, wanted: np.ndarray, fps: float, settings: Reduction, limit: float
+) -> np.ndarray:  # fmt: skip
+    """Displacements (T, 3), m, that accelerate by what is wanted more than those before.
 
     Normal equations of the least squares, five diagonals. Where their solution goes too far a stiff spring holds it at
     the limit, until those that are held are those that push (a semismooth Newton method).
@@ -116,16 +131,13 @@ def _displacement(before: np.ndarray, wanted: np.ndarray, fps: float, settings: 
     bands = np.zeros((3, count))
     bands[2] += free
     second = np.array([1.0, -2.0, 1.0]) * fps**2
-    before, wanted = before / _TURN, wanted / _TURN
-    change = np.concatenate([np.zeros((1, 6)), np.diff(before, 2, axis=0) * fps**2 + wanted[1:-1], np.zeros((1, 6))])
+    change = np.diff(before, 2, axis=0) * fps**2 + wanted[1:-1]
     right = np.zeros_like(before)
     for i in range(3):
-        right[i : count - 2 + i] += stiff * second[i] * change[1:-1]
+        right[i : count - 2 + i] += stiff * second[i] * change
         for j in range(i, 3):
             bands[2 - (j - i), j : count - 2 + j] += stiff * second[i] * second[j]
-    limits = np.repeat([settings.limit, settings.turn], 3) / _TURN
-    moved = np.stack([_held(bands, b, limit) for b, limit in zip(right.T, limits, strict=True)], axis=1)
-    return (moved - before) * _TURN
+    return np.stack([_held(bands, b, limit) for b in right.T], axis=1)
 
 
 def _held(bands: np.ndarray, right: np.ndarray, limit: float) -> np.ndarray:
