@@ -27,7 +27,6 @@ from envs.imitator import ImitatorConfig
 from envs.people import load_cast
 from envs.world import training_env
 from imdy_jax.compiling import enable_compilation_cache
-from imdy_jax.files import check_writable
 from imdy_jax.imitation.policy import Policy, make_policy
 from imdy_jax.imitation.ppo import LearnerState, at_scale, collect, init_learner, iterate
 from imdy_jax.report import Table, command, show
@@ -45,7 +44,6 @@ def main(
       rounds: of two iterations of each measurement.
       json: where to write the table.
     """
-    check_writable(json)
     enable_compilation_cache()
     cast, _ = load_cast(config.people)
     env, ppo = training_env(cast, config.world, config.num_envs), at_scale(config.train.ppo, config.num_envs)

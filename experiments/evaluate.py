@@ -28,7 +28,6 @@ from envs.rises import leads_up
 from envs.scoreboard import clip_rows, shared_rows, summary
 from envs.world import CONTROL_HZ, Cast, WorldConfig, jittered, playing_env, switching_env
 from imdy_jax.compiling import enable_compilation_cache
-from imdy_jax.files import check_writable
 from imdy_jax.imitation.evaluate import ClipScore, evaluate_together
 from imdy_jax.imitation.evaluate_falls import FallenConfig
 from imdy_jax.imitation.evaluate_pushes import PushedConfig, evaluate_pushed_over, evaluate_pushes
@@ -73,7 +72,6 @@ def main(
       json: where to write the table.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    check_writable(json)
     enable_compilation_cache()
     opened = open_columns(imitator)
     config, players = opened.config, opened.players(column)

@@ -120,18 +120,19 @@ def replacing(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def check_writable(path: str | Path) -> None:
-    """Raises OSError where nothing can be written under this name: better before a long job than after it."""
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: is a folder, expected the name of a file; name one in it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise NotADirectoryError(f"{path}: {path.parent} is no folder, expected one; name another file") from error
-    trial = path.with_name(f".{path.name}.{os.getpid()}")
-    trial.touch()
-    trial.unlink()
+def check_writable(path: str | Path, folder: bool = False) -> None:
+    """Raises OSError where no file, or no folder, can be written under this name: better before a long job than after.
+
+    Nothing is made.
+    """
+    path, kind = Path(path), "folder" if folder else "file"
+    if path.exists() and path.is_dir() != folder:
+        raise OSError(f"{path}: is a {'file' if folder else 'folder'}, expected the name of a {kind}; name another")
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not there.is_dir() and there != path:
+        raise OSError(f"{path}: {there} is a file, expected a folder; name another {kind}")
+    if not os.access(there, os.W_OK):
+        raise OSError(f"{path}: {there} may not be written to; name another {kind}, or change who may")
 
 
 def replace_text(path: Path, text: str) -> None:

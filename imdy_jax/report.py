@@ -5,13 +5,14 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any, Self
 
 import tyro
 from tqdm import tqdm
 
-from imdy_jax.files import leading, read_json, to_json, write_json
+from imdy_jax.files import check_writable, leading, read_json, to_json, write_json
 from imdy_jax.run import provenance
 
 PLAIN_INTERVAL = 10.0  # s between lines where the output is not a terminal
@@ -113,10 +114,19 @@ def show(table: Table, path: str | Path) -> None:
 def command(main: Callable[..., None]) -> None:
     """Run a script's main on the command line; what is wrong with the input is said in one line, exit status 2.
 
-    With IMDY_TRACEBACK set in the environment the whole traceback is shown.
+    Its arguments `json`, a file, and `out`, a folder, are where results go: whether they can be written is known before
+    the work begins. With IMDY_TRACEBACK set in the environment the whole traceback is shown.
     """
+
+    @wraps(main)
+    def checked(**arguments: Any) -> None:
+        for name, folder in (("json", False), ("out", True)):
+            if arguments.get(name) is not None:
+                check_writable(arguments[name], folder)
+        main(**arguments)
+
     try:
-        tyro.cli(main)
+        tyro.cli(checked)
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("IMDY_TRACEBACK"):
             raise

@@ -1,11 +1,12 @@
 """Tables line up, are kept as JSON, and progress reads well where there is no terminal."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
-from imdy_jax.report import Progress, Table, clock, show
+from imdy_jax.report import Progress, Table, clock, command, show
 
 TABLE = Table(
     title="Imitator",
@@ -55,3 +56,21 @@ def test_progress_prints_plain_lines(capsys):
 @pytest.mark.parametrize(("seconds", "text"), [(5, "0:05"), (65.4, "1:05"), (3723, "1:02:03")])
 def test_clock(seconds, text):
     assert clock(seconds) == text
+
+
+def test_a_place_for_results_that_cannot_be_written_is_told_before_the_work(tmp_path, capsys, monkeypatch):
+    worked = []
+
+    def main(rounds: int = 1, json: str | None = None, out: str = "runs/results") -> None:
+        worked.append((rounds, json, out))
+
+    (tmp_path / "file").write_text("")
+    for asked in (["--json", str(tmp_path)], ["--out", str(tmp_path / "file")], ["--json", f"{tmp_path}/file/a.json"]):
+        monkeypatch.setattr(sys, "argv", ["main", *asked])
+        with pytest.raises(SystemExit, match="2"):
+            command(main)
+        assert str(tmp_path) in capsys.readouterr().err
+    assert not worked
+    monkeypatch.setattr(sys, "argv", ["main", "--rounds", "3", "--out", str(tmp_path / "new")])
+    command(main)
+    assert worked == [(3, None, str(tmp_path / "new"))]

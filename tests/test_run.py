@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -233,9 +234,24 @@ def test_json_is_written_whole(tmp_path):
     check_writable(path)
     assert json.loads(path.read_text()) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["table.json"]
-    for nowhere, said in ((path / "within.json", "table.json"), (tmp_path, "is a folder")):
+
+
+def test_where_nothing_can_be_written_is_known_beforehand(tmp_path, monkeypatch):
+    path = tmp_path / "table.json"
+    path.write_text("{}")
+    check_writable(tmp_path / "new" / "table.json")
+    check_writable(tmp_path / "new" / "results", folder=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["table.json"]
+    for nowhere, folder, said in (
+        (path / "within.json", False, "table.json is a file, expected a folder"),
+        (tmp_path, False, "is a folder, expected the name of a file"),
+        (path, True, "is a file, expected the name of a folder"),
+    ):
         with pytest.raises(OSError, match=said):
-            check_writable(nowhere)
+            check_writable(nowhere, folder)
+    monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != tmp_path)
+    with pytest.raises(OSError, match="may not be written to"):
+        check_writable(tmp_path / "new" / "table.json")
 
 
 def test_compilation_cache_honours_the_environment(tmp_path, monkeypatch):
