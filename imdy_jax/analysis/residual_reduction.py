@@ -6,10 +6,12 @@ remains at the root after the smallest correction (correction.py), r, is what th
     u″ = −M_root⁻¹ r
 
 Of the displacements u of the pelvis, joints unchanged, that is followed which minimises Σ |u / size|² + Σ |(u″ +
-M_root⁻¹ r) / tolerance|² and is nowhere beyond a limit; then forces are corrected anew, until no frame lacks more than
-is allowed, or often enough. OpenSim's residual reduction (Delp et al. 2007) has the same aim. Which points can bear
-load, and how much, is judged by the motion as it was given: a foot moved up by a centimetre still stands. What a motion
-lacks beyond the limit, as somebody who stands on a box that nobody told of, stays unexplained.
+M_root⁻¹ r) / tolerance|² and is nowhere beyond a limit; then forces are corrected anew, a few times. OpenSim's residual
+reduction (Delp et al. 2007) has the same aim. Which points can bear load, and how much, is judged by the motion as it
+was given: a foot moved up by a centimetre still stands.
+
+Where a frame still lacks more than is allowed the body may be moved further, in more passes. A motion that is not
+explained even so, as that of somebody who stands on a box that nobody told of, is moved no further than the limit.
 
 The limit of turning is narrow: what feet lack to spin the body, before a jump with a turn, would ask for turns of a
 third of a radian, which the flight after it does not survive.
@@ -39,20 +41,29 @@ _SPRINGS, _ROUNDS = np.logspace(-6, 3, 10), 20  # of the largest stiffness; solu
 class Reduction:
     """How the root's residual is reduced."""
 
-    passes: int = 16  # at most; 0: the motion stays as it is
-    enough: float = 0.01  # of the weight: no more passes where no frame's force lacks more
+    passes: int = 3  # 0: the motion stays as it is
     iterations: int = 200  # of each pass, which begins with the forces of the one before
     size: float = 0.004  # m that the pelvis is moved as willingly as
     tolerance: float = 0.02  # m/s² that may remain
-    limit: float = 0.1  # m that it is moved along an axis at most
+    limit: float = 0.02  # m that it is moved along an axis at most
     turn: float = 0.02  # rad that it is turned about an axis at most
+    enough: float = 0.01  # of the weight: where no frame's force lacks more, that was it; else
+    further: int = 13  # passes at most, and
+    far: float = 0.1  # m at most, if with these the forces lack no more than that in the mean
 
     def __post_init__(self) -> None:
-        if min(self.passes, self.enough) < 0 or not min(self.size, self.tolerance, self.limit, self.turn) > 0:
+        least = min(self.size, self.tolerance, self.limit, self.turn)
+        if min(self.passes, self.further, self.enough) < 0 or not least > 0 or self.far < self.limit:
             raise ValueError(
-                f"reduction: found {self}, expected passes and enough ≥ 0, and size, tolerance, limit and turn above "
-                "zero; change --config.reduction"
+                f"reduction: found {self}, expected passes, further and enough ≥ 0, size, tolerance, limit and turn "
+                "above zero, and far no less than limit; change --config.reduction"
             )
+
+
+class _Pass(NamedTuple):
+    found: Estimate
+    points: np.ndarray  # as Corrected has them
+    moved: np.ndarray  # (T, 6) m and rad
 
 
 class Reduced(NamedTuple):
@@ -70,28 +81,40 @@ def reduce_residual(
 ) -> Reduced:  # fmt: skip
     """The dynamics nearest to predicted forces (T, 24, 3), N, of the motion moved so that they explain it.
 
-    Arguments are those of `correct`. Of the passes that is kept which leaves the least force at the root.
+    Arguments are those of `correct`. Of the passes with a limit that is kept which leaves the least force at the root.
     """
     first = correct_points(humanoid, motion, force, fps, correction, pieces)
-    moved, found = np.zeros((len(motion.q), 6)), first.found
-    best = Reduced(found, first.found, moved[:, :3], moved[:, 3:])
-    points, quick = first.points, replace(correction, iterations=settings.iterations)
     enough = settings.enough * GRAVITY * float(humanoid.total_mass)
+    quick = replace(correction, iterations=settings.iterations)
+
+    def one_more(last: _Pass, limit: float) -> _Pass:
+        inertia = in_pieces(partial(_root_inertia, humanoid), last.found.q, fps, pieces).astype(float)
+        moved = _moved(last.moved, inertia, np.asarray(last.found.residual, float), fps, settings, limit)
+        before = Corrected(first.found, last.points)
+        again = correct_points(humanoid, _displaced(motion, moved, fps), force, fps, quick, pieces, before)
+        return _Pass(again.found, again.points, moved)
+
+    last = near = _Pass(first.found, first.points, np.zeros((len(motion.q), 6)))
     for _ in range(settings.passes):
-        if _forces(best.found).max() <= enough:
+        last = one_more(last, settings.limit)
+        near = min(near, last, key=_lacking)
+    far = near
+    for _ in range(settings.further if settings.passes else 0):
+        if _forces(far.found).max() <= enough:
             break
-        inertia = in_pieces(partial(_root_inertia, humanoid), found.q, fps, pieces).astype(float)
-        moved = _moved(moved, inertia, np.asarray(found.residual, float), fps, settings)
-        before = Corrected(first.found, points)
-        found, points = correct_points(humanoid, _displaced(motion, moved, fps), force, fps, quick, pieces, before)
-        if _forces(found).mean() < _forces(best.found).mean():
-            best = Reduced(found, first.found, moved[:, :3], moved[:, 3:])
-    return best
+        last = one_more(last, settings.far)
+        far = min(far, last, key=_lacking)
+    kept = far if _lacking(far) <= enough else near
+    return Reduced(kept.found, first.found, kept.moved[:, :3], kept.moved[:, 3:])
 
 
 def _forces(found: Estimate) -> np.ndarray:
     """Sizes (T,), N, of the force at the root."""
     return np.linalg.norm(found.residual[:, :3], axis=1)
+
+
+def _lacking(one: _Pass) -> float:
+    return float(_forces(one.found).mean())
 
 
 @jax.jit
@@ -101,21 +124,21 @@ def _root_inertia(humanoid: Humanoid, q: jax.Array) -> jax.Array:
 
 
 def _moved(
-    before: np.ndarray, inertia: np.ndarray, residual: np.ndarray, fps: float, settings: Reduction
+    before: np.ndarray, inertia: np.ndarray, residual: np.ndarray, fps: float, settings: Reduction, limit: float
 ) -> np.ndarray:
     """Displacements (T, 6), m and rad, after `before`, of which residual (T, 6) was left; inertia (T, 6, 6).
 
     The body is shifted after it has been turned, by what its centre of mass lacks then, so that a turn that is held at
     its limit is not missed where it falls.
     """
-    turn, limit = before[:, 3:], settings.turn / _TURN
+    turn = before[:, 3:]
     wanted = -np.linalg.solve(inertia, residual[..., None])[:, 3:, 0]
-    turned = _TURN * _displaced_by(turn / _TURN, wanted / _TURN, fps, settings, limit)
+    turned = _TURN * _displaced_by(turn / _TURN, wanted / _TURN, fps, settings, settings.turn / _TURN)
     turning = np.zeros_like(turn)
     turning[1:-1] = np.diff(turned - turn, 2, axis=0) * fps**2
     force = residual[:, :3] + np.einsum("tij,tj->ti", inertia[:, :3, 3:], turning)
     wanted = -np.linalg.solve(inertia[:, :3, :3], force[..., None])[..., 0]
-    return np.hstack([_displaced_by(before[:, :3], wanted, fps, settings, settings.limit), turned])
+    return np.hstack([_displaced_by(before[:, :3], wanted, fps, settings, limit), turned])
 
 
 def _displaced_by(
