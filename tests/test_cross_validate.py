@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from envs.imitator import ImitatorConfig
+from envs.jitter import JitterConfig
 from envs.people import PeopleConfig
 from envs.task import TaskConfig
 from envs.world import WorldConfig
@@ -42,6 +43,7 @@ def test_variants_of_a_motion_share_a_fold_and_likes_are_dealt_out(script):
 
 
 def test_each_clip_is_judged_by_a_policy_that_has_not_started_from_it(script, tmp_path, monkeypatch):
+    """All are told their references with noise, of which every clip has its takes."""
     folder = tmp_path / "motions"
     folder.mkdir()
     for name, turn in (("bow", 0.3), ("nod", 0.2), ("stand", 0.0)):
@@ -50,7 +52,8 @@ def test_each_clip_is_judged_by_a_policy_that_has_not_started_from_it(script, tm
         poses[:, 12, 0] = turn * np.sin(np.arange(20) / 6.0)
         np.savez(folder / f"{name}.npz", poses=poses.reshape(20, 72), trans=np.tile([0.0, 0.0, 0.93], (20, 1)),
                  mocap_framerate=30.0, gender="neutral", betas=np.zeros(10))  # fmt: skip
-    config = replace(CONFIG, people=PeopleConfig(motions=str(folder), check=False, mirrored=True))
+    world = replace(CONFIG.world, jitter=JitterConfig(degrees=1.0, millimetres=5.0, takes=2))
+    config = replace(CONFIG, people=PeopleConfig(motions=str(folder), check=False, mirrored=True), world=world)
     played, make = [], script.training_env
     monkeypatch.setattr(script, "training_env", lambda *given: played.append(env := make(*given)) or env)
     script.main(config, str(tmp_path / "run"), folds=2)
@@ -60,6 +63,9 @@ def test_each_clip_is_judged_by_a_policy_that_has_not_started_from_it(script, tm
         chosen = set(np.asarray(env.clip_choices).ravel().tolist())
         assert chosen == ({2, 3}, {0, 1, 4, 5})[number]  # a motion and its mirror image, both or none
         assert rows[f"fold {number}: seen"][0] == len(chosen)
+        told, motion = env.tracker.table.bodies.position, env.table.bodies.position
+        assert len(told) == 2 * len(motion)
+        assert 0.004 < np.std(np.asarray(told[: len(motion), 0] - motion[:, 0])) < 0.006
         assert rows[f"fold {number}: not seen"][0] == 6 - len(chosen)
     assert rows["all, not seen"][0] == 6
     unseen = [rows[f"fold {number}: not seen"] for number in range(2)]
