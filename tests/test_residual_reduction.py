@@ -10,7 +10,7 @@ from scipy.optimize import lsq_linear
 from imdy_jax.analysis.correction import Correction, correct
 from imdy_jax.analysis.residual_reduction import (
     Reduction,
-    _displaced_by,
+    _accelerated,
     _moved,
     _root_inertia,
     reduce_residual,
@@ -45,7 +45,7 @@ def test_displacements_are_those_of_the_dense_least_squares():
     draw, settings = np.random.default_rng(0), Reduction(size=0.003, tolerance=0.05)
     before, wanted = 1e-3 * draw.normal(size=(40, 3)), draw.normal(size=(40, 3))
     second = np.diff(np.eye(40), 2, axis=0) * FPS**2
-    got = _displaced_by(before, wanted, FPS, settings, 9.0)
+    got = _accelerated(before, wanted, FPS, settings, 9.0)
     rows = np.concatenate([np.eye(40) / settings.size, second / settings.tolerance])
     right = np.concatenate([np.zeros((40, 3)), (second @ before + wanted[1:-1]) / settings.tolerance])
     np.testing.assert_allclose(got, np.linalg.lstsq(rows, right, rcond=None)[0], atol=1e-9)
@@ -56,7 +56,7 @@ def test_no_displacement_goes_beyond_the_limit_and_the_rest_is_the_best_that_is_
     draw, settings, limit = np.random.default_rng(1), Reduction(size=0.01, tolerance=0.05), 0.004
     before, wanted = 1e-3 * draw.normal(size=(40, 3)), draw.normal(size=(40, 3))
     second = np.diff(np.eye(40), 2, axis=0) * FPS**2
-    got = _displaced_by(before, wanted, FPS, settings, limit)
+    got = _accelerated(before, wanted, FPS, settings, limit)
     rows = np.concatenate([np.eye(40) / settings.size, second / settings.tolerance])
     right = np.concatenate([np.zeros((40, 3)), (second @ before + wanted[1:-1]) / settings.tolerance])
     for k in range(3):

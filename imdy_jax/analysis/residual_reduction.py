@@ -133,15 +133,15 @@ def _moved(
     """
     turn = before[:, 3:]
     wanted = -np.linalg.solve(inertia, residual[..., None])[:, 3:, 0]
-    turned = _TURN * _displaced_by(turn / _TURN, wanted / _TURN, fps, settings, settings.turn / _TURN)
+    turned = _TURN * _accelerated(turn / _TURN, wanted / _TURN, fps, settings, settings.turn / _TURN)
     turning = np.zeros_like(turn)
     turning[1:-1] = np.diff(turned - turn, 2, axis=0) * fps**2
     force = residual[:, :3] + np.einsum("tij,tj->ti", inertia[:, :3, 3:], turning)
     wanted = -np.linalg.solve(inertia[:, :3, :3], force[..., None])[..., 0]
-    return np.hstack([_displaced_by(before[:, :3], wanted, fps, settings, limit), turned])
+    return np.hstack([_accelerated(before[:, :3], wanted, fps, settings, limit), turned])
 
 
-def _displaced_by(
+def _accelerated(
     before: np.ndarray, wanted: np.ndarray, fps: float, settings: Reduction, limit: float
 ) -> np.ndarray:  # fmt: skip
     """Displacements (T, 3), m, that accelerate by what is wanted more than those before.
