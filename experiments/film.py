@@ -2,7 +2,7 @@
 
     python experiments/film.py                                  # eight sequences of different activities
     python experiments/film.py --sequences walk squat           # whose names hold these
-    python experiments/film.py --out film.mp4                   # or .gif; by default .webp
+    python experiments/film.py --to film.mp4                    # or .gif; by default .webp
 
 The arrows are the mean forces over a control step about the frame (1/30 s), from the centre of pressure, in true
 proportion to the bar at the bottom left, which is one body weight. The reference is its clip read again: a clip that
@@ -29,7 +29,7 @@ from imdy_jax.view.surface import skin_surface
 
 
 def main(
-    dataset: str = "runs/default/dataset", imitator: str = "runs/default/imitator", out: str | None = None,
+    dataset: str = "runs/default/dataset", imitator: str = "runs/default/imitator", to: str | None = None,
     sequences: tuple[str, ...] = (), count: int = 8, motions: str | None = None, fps: float = 15.0,
     size: tuple[int, int] = (640, 360),
 ) -> None:  # fmt: skip
@@ -38,7 +38,7 @@ def main(
     Args:
       dataset: run folder of generate.py.
       imitator: run folder of the imitator that it was recorded with, which knows the people.
-      out: film to write, .webp, .gif or .mp4; by default figures/film.webp in the dataset's run folder.
+      to: film to write, .webp, .gif or .mp4; by default figures/film.webp in the dataset's run folder.
       sequences: of each text the sequence whose name holds it, the best if several do; by default a choice.
       count: how many, where they are chosen: of different activities, followed to the end, as far as there are such.
       motions: where the clips are now, if not where they were.
@@ -55,7 +55,7 @@ def main(
     if motions:
         people = replace(people, motions=motions)
     scenes = [scene(*both) for both in zip(records, followed(records, people), strict=True)]
-    path = Path(out) if out else Path(dataset) / "figures" / "film.webp"
+    path = Path(to) if to else Path(dataset) / "figures" / "film.webp"
     film(path, scenes, fps, size)
     print(f"filmed: {path}, {len(scenes)} sequences, {sum(record.duration for record in records):.1f} s")
 

@@ -74,9 +74,11 @@ def test_a_turn_that_is_held_costs_the_centre_of_mass_nothing(hop):
     for turn in (9.0, 1e-4):
         moved = _moved(np.zeros((count, 6)), inertia, residual, FPS, Reduction(size=9.0, turn=turn), 9.0)
         assert np.abs(moved[:, 3:]).max() <= turn
+        assert turn > 1 or np.abs(moved[:, 3:]).max() > 0.999 * turn
         gained = np.diff(moved, 2, axis=0) * FPS**2
-        force = np.einsum("tij,tj->ti", inertia[1:-1, :3], gained) + residual[1:-1, :3]
-        assert np.abs(force).max() < 0.01 * np.abs(residual[:, :3]).max()
+        left = np.abs(np.einsum("tij,tj->ti", inertia[1:-1], gained) + residual[1:-1]).max(axis=0)
+        assert left[:3].max() < 0.01 * np.abs(residual[:, :3]).max()
+        assert (left[3:].max() < 0.01 * np.abs(residual[:, 3:]).max()) == (turn > 1)
 
 
 def test_who_stands_on_what_nobody_told_of_stays_there(hop):
@@ -134,5 +136,5 @@ def test_without_passes_it_is_the_correction_alone(hop):
     still = reduce_residual(humanoid, motion, motion.force, FPS, Reduction(passes=0))
     np.testing.assert_array_equal(still.found.wrench, correct(humanoid, motion, motion.force, FPS, Correction()).wrench)
     assert not still.shift.any() and not still.turn.any()
-    with pytest.raises(ValueError, match="size, tolerance, limit and turn above"):
+    with pytest.raises(ValueError, match="size, tolerance, limit and turn above zero"):
         Reduction(size=0.0)
